@@ -1,0 +1,150 @@
+{{/* What this release calls itself. `nameOverride` replaces the chart's name in every rule below. */}}
+{{- define "ktp.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/*
+<full>: `fullnameOverride`, else the release's name if it already says what runs there, else <release>-<name>.
+A release called after Capsule's proxy counts as saying so: Service, Secret, Deployment and ServiceAccount keep their
+names when this chart takes over.
+*/}}
+{{- define "ktp.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if or (contains (include "ktp.name" .) .Release.Name) (contains .Chart.Name .Release.Name) (contains "capsule-proxy" .Release.Name) -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "ktp.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The selector of the workload that runs already, as a YAML map, or nothing. Selectors cannot be changed, so what is there
+decides. `helm template` sees no cluster and gets the default.
+*/}}
+{{- define "ktp.liveSelector" -}}
+{{- $live := lookup "apps/v1" .Values.kind .Release.Namespace (include "ktp.fullname" .) -}}
+{{- if $live -}}
+{{- $live.spec.selector.matchLabels | toYaml -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ktp.selectorName" -}}
+{{- $live := include "ktp.liveSelector" . | fromYaml -}}
+{{- if hasKey $live "app.kubernetes.io/name" -}}
+{{- get $live "app.kubernetes.io/name" -}}
+{{- else if .Values.nameOverride -}}
+{{- include "ktp.name" . -}}
+{{- else if contains "capsule-proxy" .Release.Name -}}
+capsule-proxy
+{{- else -}}
+{{- include "ktp.name" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ktp.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "ktp.selectorName" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: proxy
+{{- end -}}
+
+{{- define "ktp.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "ktp.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{/* Annotations of one object: those of every object, then its own. Call with (list . <own>). */}}
+{{- define "ktp.annotations" -}}
+{{- $top := index . 0 -}}
+{{- $all := merge (dict) (index . 1 | default dict) $top.Values.customAnnotations -}}
+{{- with $all -}}
+annotations:
+{{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "ktp.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "ktp.fullname" .) -}}
+{{- else -}}
+{{- .Values.serviceAccount.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ktp.image" -}}
+{{- $repository := .Values.image.repository -}}
+{{- if .Values.image.registry -}}{{- $repository = printf "%s/%s" .Values.image.registry $repository -}}{{- end -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (.Values.image.tag | default (printf "v%s" .Chart.AppVersion)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A map of the incumbent's kind, with its `enabled` taken out: nothing where `enabled` is false. */}}
+{{- define "ktp.enabledMap" -}}
+{{- if ne (toString (get . "enabled")) "false" -}}
+{{- with omit . "enabled" -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Where the certificate comes from:
+  none       plain HTTP
+  existing   a Secret somebody else makes: mounted, never rendered, never changed
+  generated  the chart's own Secret: made once where there is none, kept by upgrades and by uninstall
+A Secret of that name which this release did not make is `existing`, whatever else is said.
+*/}}
+{{- define "ktp.certificate.mode" -}}
+{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ktp.fullname" .) -}}
+{{- if not .Values.options.enableSSL -}}none
+{{- else if .Values.options.certificateVolumeName -}}existing
+{{- else if eq (toString .Values.options.generateCertificates) "false" -}}existing
+{{- else if eq (toString .Values.certManager.generateCertificates) "true" -}}existing
+{{- else if and $secret (ne (include "ktp.certificate.madeBy" $secret) .Release.Name) -}}existing
+{{- else -}}generated
+{{- end -}}
+{{- end -}}
+
+{{- define "ktp.certificate.secretName" -}}
+{{- .Values.options.certificateVolumeName | default (include "ktp.fullname" .) -}}
+{{- end -}}
+
+{{/* The release that generated this Secret, from the mark it left on it. */}}
+{{- define "ktp.certificate.madeBy" -}}
+{{- dig "metadata" "annotations" "kube-tenant-proxy.io/generated-by" "" . -}}
+{{- end -}}
+
+{{/* The names in a generated certificate, as a YAML list under `names`. */}}
+{{- define "ktp.certificate.names" -}}
+{{- $full := include "ktp.fullname" . -}}
+{{- $names := list $full (printf "%s.%s" $full .Release.Namespace) (printf "%s.%s.svc" $full .Release.Namespace) (printf "%s.%s.svc.cluster.local" $full .Release.Namespace) -}}
+{{- range .Values.options.additionalSANs -}}{{- $names = append $names (toString .) -}}{{- end -}}
+{{- dict "names" (uniq $names) | toYaml -}}
+{{- end -}}
+
+{{/* The configuration file: `config`, with the issuer of `entra` put first. Nothing where neither says anything. */}}
+{{- define "ktp.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- if .Values.entra.tenantId -}}
+{{- $entra := dict "tenantId" .Values.entra.tenantId -}}
+{{- if .Values.entra.cloud -}}{{- $_ := set $entra "cloud" .Values.entra.cloud -}}{{- end -}}
+{{- $authentication := get $config "authentication" | default dict -}}
+{{- $_ := set $authentication "jwt" (prepend (get $authentication "jwt" | default list) (dict "entra" $entra)) -}}
+{{- $_ := set $config "authentication" $authentication -}}
+{{- end -}}
+{{- if $config -}}{{- toYaml $config -}}{{- end -}}
+{{- end -}}
+
+{{/* "true" unless the configuration switches TokenReview off. */}}
+{{- define "ktp.tokenReview" -}}
+{{- $authentication := get .Values.config "authentication" | default dict -}}
+{{- $tokenReview := get $authentication "tokenReview" | default dict -}}
+{{- ne (toString (get $tokenReview "enabled")) "false" -}}
+{{- end -}}
+
+{{- define "ktp.scheme" -}}
+{{- if .Values.options.enableSSL -}}https{{- else -}}http{{- end -}}
+{{- end -}}

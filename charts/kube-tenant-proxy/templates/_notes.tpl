@@ -1,0 +1,53 @@
+{{/* One sentence per value that is set and has no effect, as a YAML list. */}}
+{{- define "ktp.notes.values" -}}
+{{- $notes := list -}}
+
+{{- range $key := list "certManager" "ingress" "autoscaling" "serviceMonitor" "apiPriorityAndFairness" -}}
+{{- $value := get $.Values $key -}}
+{{- $switch := ternary "generateCertificates" "enabled" (eq $key "certManager") -}}
+{{- if eq (toString (get $value $switch)) "true" -}}
+{{- $cure := ternary ": make a Certificate of your own for the Secret above" "" (eq $key "certManager") -}}
+{{- $notes = append $notes (printf "%s.%s=true renders nothing in this version%s" $key $switch $cure) -}}
+{{- end -}}
+{{- end -}}
+
+{{- range $key := list "trustedProxyCidrs" "ignoredImpersonationGroups" "impersonationGroupRegexp" -}}
+{{- if get $.Values.options $key -}}
+{{- $why := ternary "certificates that a proxy in front forwards are not accepted by this version" "requests that impersonate are not served by this version" (eq $key "trustedProxyCidrs") -}}
+{{- $notes = append $notes (printf "options.%s has no effect: %s" $key $why) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if .Values.rbac.clusterRole -}}
+{{- $notes = append $notes (printf "rbac.clusterRole=%s is not bound: the proxy's ServiceAccount must be able to list nothing itself" .Values.rbac.clusterRole) -}}
+{{- end -}}
+
+{{- $defaults := dict "leaderElection" "false" "rolebindingsResyncPeriod" "10h" "disableCaching" "false" "clientConnectionQPS" "20" "clientConnectionBurst" "30" "pprof" "false" "webhookPort" "9443" -}}
+{{- range $key := keys $defaults | sortAlpha -}}
+{{- if and (hasKey $.Values.options $key) (ne (toString (get $.Values.options $key)) (get $defaults $key)) -}}
+{{- $notes = append $notes (printf "options.%s has no effect" $key) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if (get .Values "webhooks" | default dict).enabled -}}
+{{- $notes = append $notes "webhooks.enabled=true has no effect: the proxy needs no admission webhook" -}}
+{{- end -}}
+{{- if (get .Values "gangplank" | default dict).enabled -}}
+{{- $notes = append $notes "gangplank.enabled=true renders nothing: hand out the kubeconfig of the cluster with the address above as its server" -}}
+{{- end -}}
+{{- if get .Values "hostNetwork" -}}
+{{- $notes = append $notes "hostNetwork has no effect: set daemonset.hostNetwork" -}}
+{{- end -}}
+{{- $crds := get .Values "crds" | default dict -}}
+{{- if eq (toString (get $crds "install")) "false" -}}
+{{- $notes = append $notes "crds.install=false has no effect: `helm install --skip-crds` leaves the CRDs out" -}}
+{{- end -}}
+
+{{- if not .Values.serviceAccount.create -}}
+{{- if not .Values.serviceAccount.name -}}
+{{- $notes = append $notes "serviceAccount.create=false without a name: the namespace's ServiceAccount `default`, and so every pod that uses it, gets the proxy's rights" -}}
+{{- end -}}
+{{- end -}}
+
+{{- toYaml $notes -}}
+{{- end -}}
