@@ -1,0 +1,286 @@
+//! From facts to who sees what: an index kept up to date event by event, at a cost in proportion to the event.
+//!
+//! Pure: time is an argument, nothing is published here. Two tables hold what there is (Tenants, places), one holds
+//! what is asked for (by subject). A *place* is a namespace's name with everything that is said about it,
+//! whether the namespace exists or not: statuses and RoleBindings may arrive before it.
+
+mod apply;
+mod owners;
+mod place;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use self::owners::Owners;
+use self::place::Place;
+use super::event::Changes;
+use super::event::Event;
+use super::event::Source;
+use super::facts::Claim;
+use super::facts::ConfigurationFact;
+use super::facts::Fact;
+use super::facts::Key;
+use super::facts::Uid;
+use super::scope::Standing;
+use super::scope::Visible;
+use super::subject::Subject;
+use super::subject::subjects_of;
+use crate::identity::GroupName;
+use crate::identity::Identity;
+use crate::identity::UserName;
+use crate::k8s::names::Namespace;
+
+/// Members of this group are never Capsule users, whatever names them (`capsule pkg/utils/users`, `IsCapsuleUser`).
+const KUBE_SYSTEM_ACCOUNTS: &str = "system:serviceaccounts:kube-system";
+
+/// What the index is told to do beyond the facts.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Users that are forwarded untouched.
+    pub ignored_users: Vec<UserName>,
+    /// Groups whose members are forwarded untouched.
+    pub ignored_groups: Vec<GroupName>,
+    /// Whether a RoleBinding to `system:authenticated` and its like shows its namespace to all of them. Off by default:
+    /// one such binding would let a tenant expire everybody's watches.
+    pub wide_groups: bool,
+}
+
+/// Who may see which namespace.
+#[derive(Debug, Default)]
+pub struct Index {
+    wide_groups: bool,
+    tenants: HashMap<Uid, Tenant>,
+    places: HashMap<Namespace, Place>,
+    configuration: ConfigurationFact,
+    /// Members by Tenant, also of Tenants that are not known (yet): a namespace may arrive first.
+    members: HashMap<Uid, BTreeSet<Namespace>>,
+    /// When places must be judged again because they are no longer young.
+    deadlines: BTreeSet<(Timestamp, Namespace)>,
+    subjects: HashMap<Subject, Entry>,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    owners: Owners,
+    claims: Vec<Claim>,
+}
+
+/// What names a subject. Removed when nothing does.
+#[derive(Debug, Default)]
+struct Entry {
+    owns: BTreeSet<Uid>,
+    /// In how many RoleBindings of a namespace it is named.
+    bound: BTreeMap<Namespace, u32>,
+    capsule_user: bool,
+    ignored: Ignored,
+}
+
+/// Who ordered that a subject is forwarded untouched.
+#[derive(Debug, Default)]
+struct Ignored {
+    by_setting: bool,
+    by_configuration: bool,
+}
+
+impl Entry {
+    fn is_empty(&self) -> bool {
+        self.owns.is_empty() && self.bound.is_empty() && !self.capsule_user && !self.is_ignored()
+    }
+
+    /// Counts one more RoleBinding in `namespace`; whether it is the first.
+    fn bind(&mut self, namespace: &Namespace) -> bool {
+        let count = self.bound.entry(namespace.clone()).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// Counts one fewer; whether it was the last.
+    fn unbind(&mut self, namespace: &Namespace) -> bool {
+        let Some(count) = self.bound.get_mut(namespace) else {
+            debug_assert!(false, "unbound more often than bound");
+            return false;
+        };
+        *count -= 1;
+        *count == 0 && self.bound.remove(namespace).is_some()
+    }
+
+    fn is_ignored(&self) -> bool {
+        self.ignored.by_setting || self.ignored.by_configuration
+    }
+}
+
+impl Index {
+    /// Knows nothing yet but whom to ignore.
+    pub fn new(rules: Rules) -> Self {
+        let mut index = Self {
+            wide_groups: rules.wide_groups,
+            ..Self::default()
+        };
+        let users = rules.ignored_users.into_iter().map(Subject::User);
+        for subject in users.chain(rules.ignored_groups.into_iter().map(Subject::Group)) {
+            index
+                .subjects
+                .entry(subject)
+                .or_default()
+                .ignored
+                .by_setting = true;
+        }
+        index
+    }
+
+    /// Takes in one event. What is no longer young at `now` is taken back first.
+    pub fn apply(&mut self, event: Event, now: Timestamp) -> Changes {
+        let mut changes = self.expire(now);
+        match event {
+            Event::Applied(fact) => self.put(fact, now, &mut changes),
+            Event::Gone(key) => self.remove(&key, now, &mut changes),
+            Event::Reset(source, facts) => {
+                for event in self.differences(source, facts) {
+                    changes.extend(self.apply(event, now));
+                }
+            }
+        }
+        changes
+    }
+
+    /// Takes back what was shown on the word of a reference alone and is no longer young at `now`.
+    pub fn expire(&mut self, now: Timestamp) -> Changes {
+        let mut changes = Changes::default();
+        while let Some((until, _)) = self.deadlines.first()
+            && *until <= now
+            && let Some((_, name)) = self.deadlines.pop_first()
+        {
+            self.judge(&name, now, &mut changes);
+        }
+        changes
+    }
+
+    /// When [`Index::expire`] will have something to do.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(until, _)| *until)
+    }
+
+    /// The events that lead from what is known of `source` to exactly `facts`. A relist that found nothing new is
+    /// empty, so whoever must not hold a lock for long asks this first.
+    pub fn differences(&self, source: Source, facts: Vec<Fact>) -> Vec<Event> {
+        let mut kept = HashSet::new();
+        let mut events = Vec::new();
+        for fact in facts {
+            kept.insert(fact.key());
+            if !self.has(&fact) {
+                events.push(Event::Applied(fact));
+            }
+        }
+        let known: Vec<Key> = match source {
+            Source::Tenants => self.tenants.keys().cloned().map(Key::Tenant).collect(),
+            Source::Namespaces => {
+                let there = self
+                    .places
+                    .values()
+                    .filter_map(|place| place.namespace.as_ref());
+                there
+                    .map(|fact| Key::Namespace(fact.name.clone()))
+                    .collect()
+            }
+            Source::RoleBindings => {
+                let places = self.places.iter();
+                let names = places.flat_map(|(namespace, place)| {
+                    place.bindings.keys().map(move |name| (namespace, name))
+                });
+                names
+                    .map(|(namespace, name)| Key::Binding(namespace.clone(), name.clone()))
+                    .collect()
+            }
+            Source::Configuration => vec![Key::Configuration],
+        };
+        // What is gone goes first: a Tenant recreated under its name must not be in two states at once.
+        let mut gone: Vec<Event> = known
+            .into_iter()
+            .filter(|key| !kept.contains(key))
+            .map(Event::Gone)
+            .collect();
+        gone.append(&mut events);
+        gone
+    }
+
+    /// Whether anything names `subject`. Whom nothing names need not be looked up again until [`Changes::named`] does.
+    pub fn names(&self, subject: &Subject) -> bool {
+        self.subjects.contains_key(subject)
+    }
+
+    /// In what relation `who` stands to the tenants.
+    pub fn visible(&self, who: &Identity) -> Standing {
+        let subjects: Vec<Subject> = subjects_of(who).collect();
+        self.standing(who, &subjects)
+    }
+
+    /// The same for a caller who knows which of the subjects of `who` are named; `named` may have others too.
+    pub fn standing(&self, who: &Identity, named: &[Subject]) -> Standing {
+        let entries: Vec<&Entry> = named
+            .iter()
+            .filter_map(|subject| self.subjects.get(subject))
+            .collect();
+        if entries.iter().any(|entry| entry.is_ignored()) {
+            return Standing::Ignored;
+        }
+        let exists = |name: &&Namespace| {
+            self.places
+                .get(*name)
+                .is_some_and(|place| place.namespace.is_some())
+        };
+        let owned = entries
+            .iter()
+            .flat_map(|entry| &entry.owns)
+            .filter_map(|uid| self.members.get(uid))
+            .flatten();
+        let bound = entries
+            .iter()
+            .flat_map(|entry| entry.bound.keys())
+            .filter(exists);
+        let namespaces: BTreeSet<Namespace> = owned.chain(bound).cloned().collect();
+        let owner = entries.iter().any(|entry| !entry.owns.is_empty());
+        if !namespaces.is_empty() || owner || self.is_capsule_user(who, &entries) {
+            Standing::Member(Arc::new(Visible {
+                namespaces: Arc::new(namespaces),
+            }))
+        } else {
+            Standing::Stranger
+        }
+    }
+
+    fn is_capsule_user(&self, who: &Identity, entries: &[&Entry]) -> bool {
+        let of_the_system = |group: &GroupName| group.as_str() == KUBE_SYSTEM_ACCOUNTS;
+        entries.iter().any(|entry| entry.capsule_user)
+            && !who.known_groups().iter().any(of_the_system)
+    }
+
+    /// Whether `fact` would change nothing.
+    fn has(&self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Tenant(fact) => self.tenants.get(&fact.uid).is_some_and(|tenant| {
+                tenant.claims == fact.claims && tenant.owners.after(fact) == tenant.owners
+            }),
+            Fact::Namespace(fact) => self
+                .places
+                .get(&fact.name)
+                .is_some_and(|place| place.namespace.as_ref() == Some(fact)),
+            Fact::Binding(fact) => {
+                let known = self
+                    .places
+                    .get(&fact.namespace)
+                    .and_then(|place| place.bindings.get(&fact.name));
+                known.map_or(&[] as &[Subject], |subjects| subjects)
+                    == &*self.countable(&fact.subjects)
+            }
+            Fact::Configuration(fact) => self.configuration == *fact,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

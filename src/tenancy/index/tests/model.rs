@@ -1,0 +1,373 @@
+//! A trivial model of the index: it keeps all objects and recomputes every answer from them, by other code.
+
+use proptest::sample::select;
+use proptest::sample::subsequence;
+use proptest::test_runner::TestCaseError;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    Tell(Event),
+    Wait(i64),
+}
+
+const TENANTS: [&str; 3] = ["oil", "gas", "sun"];
+const NAMESPACES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+const SUBJECTS: [&str; 7] = [
+    "alice",
+    "bob",
+    "@devs",
+    "@ops",
+    "system:serviceaccount:ci:bot",
+    "@system:authenticated",
+    "@system:serviceaccounts:ci",
+];
+const PEOPLE: [&str; 7] = [
+    "alice",
+    "bob devs",
+    "carol ops devs system:authenticated",
+    "devs",
+    "system:serviceaccount:ci:bot system:serviceaccounts system:serviceaccounts:ci",
+    "system:anonymous system:unauthenticated",
+    "kube devs system:serviceaccounts:kube-system",
+];
+
+fn some_subjects() -> impl Strategy<Value = BTreeSet<Subject>> {
+    subsequence(SUBJECTS.to_vec(), 0..=3).prop_map(|names| names.into_iter().map(subject).collect())
+}
+
+fn some_uid() -> impl Strategy<Value = Uid> {
+    select(vec!["1", "2"]).prop_map(Uid::new)
+}
+
+fn a_tenant() -> impl Strategy<Value = TenantFact> {
+    let claim = proptest::option::of(some_uid());
+    let claims = (
+        subsequence(NAMESPACES.to_vec(), 0..=4),
+        proptest::collection::vec(claim, 4),
+    );
+    (
+        select(TENANTS.to_vec()),
+        some_subjects(),
+        some_subjects(),
+        any::<bool>(),
+        claims,
+    )
+        .prop_map(
+            |(uid, spec_owners, status_owners, caught_up, (names, uids))| TenantFact {
+                uid: Uid::new(uid),
+                spec_owners,
+                status_owners,
+                caught_up,
+                claims: names
+                    .into_iter()
+                    .zip(uids)
+                    .map(|(text, uid)| Claim {
+                        namespace: name(text),
+                        uid,
+                    })
+                    .collect(),
+            },
+        )
+}
+
+fn a_namespace() -> impl Strategy<Value = NamespaceFact> {
+    let parents = subsequence(TENANTS.to_vec(), 0..=2);
+    (
+        select(NAMESPACES.to_vec()),
+        some_uid(),
+        proptest::option::of(0..1000_i64),
+        parents,
+    )
+        .prop_map(|(text, uid, created, parents)| NamespaceFact {
+            name: name(text),
+            uid,
+            created: created.map(at),
+            parents: uids(&parents.join(" ")),
+        })
+}
+
+fn a_binding() -> impl Strategy<Value = BindingFact> {
+    (
+        select(NAMESPACES.to_vec()),
+        select(vec!["x", "y"]),
+        some_subjects(),
+    )
+        .prop_map(|(of, called, subjects)| BindingFact {
+            namespace: name(of),
+            name: ObjectName::parse(called).unwrap(),
+            subjects: subjects.into_iter().collect(),
+        })
+}
+
+fn a_configuration() -> impl Strategy<Value = ConfigurationFact> {
+    let groups = subsequence(vec!["ops", "none"], 0..=2);
+    (some_subjects(), groups).prop_map(|(users, groups)| ConfigurationFact {
+        users,
+        ignored_groups: groups
+            .into_iter()
+            .map(|group| GroupName::parse(group).unwrap())
+            .collect(),
+    })
+}
+
+fn a_fact() -> impl Strategy<Value = Fact> {
+    prop_oneof![
+        4 => a_tenant().prop_map(Fact::Tenant),
+        4 => a_namespace().prop_map(Fact::Namespace),
+        3 => a_binding().prop_map(Fact::Binding),
+        1 => a_configuration().prop_map(Fact::Configuration),
+    ]
+}
+
+fn a_reset() -> impl Strategy<Value = Event> {
+    fn of<F>(
+        source: Source,
+        fact: impl Strategy<Value = F>,
+        turn: fn(F) -> Fact,
+    ) -> impl Strategy<Value = Event>
+    where
+        F: std::fmt::Debug,
+    {
+        proptest::collection::vec(fact, 0..4).prop_map(move |facts| {
+            // A list names each object once.
+            let unique: HashMap<Key, Fact> = facts
+                .into_iter()
+                .map(turn)
+                .map(|fact| (fact.key(), fact))
+                .collect();
+            Event::Reset(source, unique.into_values().collect())
+        })
+    }
+    prop_oneof![
+        of(Source::Tenants, a_tenant(), Fact::Tenant),
+        of(Source::Namespaces, a_namespace(), Fact::Namespace),
+        of(Source::RoleBindings, a_binding(), Fact::Binding),
+        of(
+            Source::Configuration,
+            a_configuration(),
+            Fact::Configuration
+        ),
+    ]
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => a_fact().prop_map(|fact| Step::Tell(Event::Applied(fact))),
+        3 => a_fact().prop_map(|fact| Step::Tell(Event::Gone(fact.key()))),
+        1 => a_reset().prop_map(Step::Tell),
+        2 => (1..400_i64).prop_map(Step::Wait),
+    ]
+}
+
+/// All objects, and who owned each Tenant last: the only thing that cannot be told from the present objects.
+#[derive(Default)]
+struct Model {
+    objects: HashMap<Key, Fact>,
+    owned: HashMap<Uid, (BTreeSet<Subject>, BTreeSet<Subject>)>,
+}
+
+impl Model {
+    fn tell(&mut self, event: &Event) {
+        match event {
+            Event::Applied(fact) => {
+                self.objects.insert(fact.key(), fact.clone());
+                self.note_owners(fact);
+            }
+            Event::Gone(key) => {
+                self.objects.remove(key);
+            }
+            Event::Reset(source, facts) => {
+                self.objects.retain(|key, _| source_of(key) != *source);
+                for fact in facts {
+                    self.objects.insert(fact.key(), fact.clone());
+                    self.note_owners(fact);
+                }
+            }
+        }
+        let objects = &self.objects;
+        self.owned
+            .retain(|uid, _| objects.contains_key(&Key::Tenant(uid.clone())));
+    }
+
+    fn note_owners(&mut self, fact: &Fact) {
+        if let Fact::Tenant(tenant) = fact {
+            let (spec, all) = self.owned.get(&tenant.uid).cloned().unwrap_or_default();
+            let mut owners = tenant.spec_owners.clone();
+            for subject in &tenant.status_owners {
+                if tenant.caught_up || (all.contains(subject) && !spec.contains(subject)) {
+                    owners.insert(subject.clone());
+                }
+            }
+            self.owned
+                .insert(tenant.uid.clone(), (tenant.spec_owners.clone(), owners));
+        }
+    }
+
+    fn namespaces(&self) -> impl Iterator<Item = &NamespaceFact> {
+        self.objects.values().filter_map(|fact| {
+            if let Fact::Namespace(it) = fact {
+                Some(it)
+            } else {
+                None
+            }
+        })
+    }
+
+    fn tenants(&self) -> impl Iterator<Item = &TenantFact> {
+        self.objects.values().filter_map(|fact| {
+            if let Fact::Tenant(it) = fact {
+                Some(it)
+            } else {
+                None
+            }
+        })
+    }
+
+    fn belongs(&self, namespace: &NamespaceFact, tenant: &TenantFact, now: i64) -> bool {
+        let knows = |tenant: &TenantFact| {
+            tenant
+                .claims
+                .iter()
+                .any(|it| it.namespace == namespace.name && it.uid.as_ref() == Some(&namespace.uid))
+        };
+        if namespace.parents.iter().any(|uid| *uid != tenant.uid) {
+            return false;
+        }
+        if self.tenants().any(knows) {
+            return knows(tenant);
+        }
+        let named = tenant
+            .claims
+            .iter()
+            .any(|it| it.namespace == namespace.name && it.uid.is_none());
+        let age = namespace
+            .created
+            .map(|created| at(now).duration_since(created));
+        let young = age.is_some_and(|age| age < SignedDuration::from_mins(5));
+        named || (young && namespace.parents.contains(&tenant.uid))
+    }
+
+    fn standing(&self, who: &Identity, now: i64) -> Standing {
+        let carried = |subject: &Subject| subject.is_carried_by(who);
+        let configuration = match self.objects.get(&Key::Configuration) {
+            Some(Fact::Configuration(fact)) => fact.clone(),
+            Some(_) | None => ConfigurationFact::default(),
+        };
+        if configuration
+            .ignored_groups
+            .iter()
+            .any(|group| who.known_groups().contains(group))
+        {
+            return Standing::Ignored;
+        }
+        let tenants: Vec<_> = self
+            .tenants()
+            .filter(|it| self.owned[&it.uid].1.iter().any(carried))
+            .collect();
+        let bound = |namespace: &NamespaceFact| {
+            self.objects.values().any(|fact| match fact {
+                Fact::Binding(it) => {
+                    it.namespace == namespace.name
+                        && it.subjects.iter().any(|it| carried(it) && !it.is_wide())
+                }
+                Fact::Tenant(_) | Fact::Namespace(_) | Fact::Configuration(_) => false,
+            })
+        };
+        let namespaces: BTreeSet<Namespace> = self
+            .namespaces()
+            .filter(|it| bound(it) || tenants.iter().any(|tenant| self.belongs(it, tenant, now)))
+            .map(|it| it.name.clone())
+            .collect();
+        let kube_system = who
+            .known_groups()
+            .iter()
+            .any(|it| it.as_str() == "system:serviceaccounts:kube-system");
+        let capsule_user = configuration.users.iter().any(carried) && !kube_system;
+        if namespaces.is_empty() && tenants.is_empty() && !capsule_user {
+            Standing::Stranger
+        } else {
+            Standing::Member(Arc::new(Visible {
+                namespaces: Arc::new(namespaces),
+            }))
+        }
+    }
+}
+
+fn source_of(key: &Key) -> Source {
+    match key {
+        Key::Tenant(_) => Source::Tenants,
+        Key::Namespace(_) => Source::Namespaces,
+        Key::Binding(..) => Source::RoleBindings,
+        Key::Configuration => Source::Configuration,
+    }
+}
+
+/// Someone present: what he saw last, and which of his subjects he was told are named.
+struct Watcher {
+    who: Identity,
+    named: Vec<Subject>,
+    saw: Standing,
+}
+
+pub(super) fn check(steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut index = Index::new(Rules::default());
+    let mut model = Model::default();
+    let mut now = 500;
+    let mut people: Vec<Watcher> = PEOPLE
+        .iter()
+        .map(|text| Watcher {
+            who: identity(text),
+            named: Vec::new(),
+            saw: Standing::Stranger,
+        })
+        .collect();
+    for step in steps {
+        let changes = match step {
+            Step::Tell(event) => {
+                model.tell(event);
+                index.apply(event.clone(), at(now))
+            }
+            Step::Wait(seconds) => {
+                now += seconds;
+                index.expire(at(now))
+            }
+        };
+        for person in &mut people {
+            let expected = model.standing(&person.who, now);
+            let got = index.visible(&person.who);
+            prop_assert_eq!(
+                text(&got),
+                text(&expected),
+                "{:?} after {:?}",
+                person.who.user,
+                step
+            );
+            person.named.extend(
+                changes
+                    .named
+                    .iter()
+                    .filter(|it| it.is_carried_by(&person.who))
+                    .cloned(),
+            );
+            let short = index.standing(&person.who, &person.named);
+            prop_assert_eq!(
+                text(&short),
+                text(&expected),
+                "{:?} by what is named, after {:?}",
+                person.who.user,
+                step
+            );
+            let touched = subjects_of(&person.who).any(|it| changes.touched.contains(&it));
+            prop_assert!(
+                touched || got == person.saw,
+                "{:?} was not named after {:?}",
+                person.who.user,
+                step
+            );
+            person.saw = got;
+        }
+    }
+    Ok(())
+}

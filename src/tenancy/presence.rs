@@ -1,0 +1,41 @@
+//! What a request or an open watch holds while it acts in an identity's name.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::people::Person;
+use super::scope::Scope;
+
+/// One identity's presence: while it lives, the identity stays entered and is told of changes.
+#[derive(Clone, Debug)]
+#[must_use = "an identity is present while this lives"]
+pub struct Presence {
+    scope: watch::Receiver<Arc<Scope>>,
+}
+
+impl Presence {
+    pub(super) fn of(person: &Person) -> Self {
+        Self {
+            scope: person.scope.subscribe(),
+        }
+    }
+
+    /// The scope in force.
+    pub fn scope(&self) -> Arc<Scope> {
+        Arc::clone(&self.scope.borrow())
+    }
+
+    /// The next scope after those this presence was told of: after its beginning, or after the last answer of this
+    /// function. Changes in between are skipped, the latest counts. It may be one that [`Presence::scope`] has shown
+    /// already; its generation tells.
+    ///
+    /// Cancel-safe: nothing is lost when the future is dropped.
+    pub async fn changed(&mut self) -> Arc<Scope> {
+        if self.scope.changed().await.is_err() {
+            // The tenancy is gone, and with it the process: there will be no other scope.
+            std::future::pending::<()>().await;
+        }
+        Arc::clone(&self.scope.borrow_and_update())
+    }
+}

@@ -1,0 +1,38 @@
+//! What one identity may see, as an immutable snapshot.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::k8s::names::Namespace;
+
+/// What one identity may see at one moment. Shared by `Arc`, never changed.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// Steps on with every change of `standing`, for this identity in this process.
+    pub generation: Generation,
+    /// In what relation the identity stands to the tenants.
+    pub standing: Standing,
+}
+
+/// Numbers the scopes of an identity. Unique in the process: an identity that went away and comes back never meets a
+/// generation it had before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// In what relation an identity stands to the tenants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// On the ignored list: forwarded untouched before anything is looked up.
+    Ignored,
+    /// Named by no Tenant, RoleBinding or rule, and no Capsule user: forwarded, the API server answers.
+    Stranger,
+    /// Sees what `Visible` says. A Capsule user in no Tenant is a member who sees nothing: an empty list, not a 403.
+    Member(Arc<Visible>),
+}
+
+/// What a member sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visible {
+    /// The namespaces, in the order of their names.
+    pub namespaces: Arc<BTreeSet<Namespace>>,
+}
