@@ -1,0 +1,202 @@
+//! What happens to a request: a pure decision, and the permit without which nothing is sent.
+//!
+//! No clock, no lock, no I/O: whoever wants to know what the proxy can do reads [`decide`].
+
+mod keep;
+mod namespaces;
+mod own_rights;
+mod permit;
+mod refusal;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::Method;
+
+pub use keep::Keep;
+pub use own_rights::Known;
+pub use own_rights::OwnRights;
+pub use own_rights::Question;
+pub use permit::Permit;
+pub use permit::Voice;
+pub use refusal::Refusal;
+
+use crate::catalog::Catalog;
+use crate::catalog::KindFacts;
+use crate::identity::Identity;
+use crate::k8s::names::GroupResource;
+use crate::k8s::request::ApiRequest;
+use crate::k8s::request::ResourceRequest;
+use crate::k8s::request::Upgrade;
+use crate::k8s::request::Verb;
+use crate::tenancy::scope::Scope;
+
+/// What to do with a request. Matched without a wildcard wherever it is used: a new variant stops the compiler at
+/// every place that must think about it.
+#[derive(Debug)]
+pub enum Plan {
+    /// As the user, bytes untouched.
+    Forward(Permit),
+    /// A list as the reader. [`Keep::Everything`] where the selector in the permit says exactly what may be seen.
+    NarrowList {
+        /// Of which kind.
+        kind: KindFacts,
+        /// The list to send, selector included.
+        read: Permit,
+        /// Which items may pass.
+        keep: Keep,
+    },
+    /// A watch as the reader, ended when the scope it was decided under is over.
+    NarrowWatch {
+        /// Of which kind.
+        kind: KindFacts,
+        /// The watch to send, selector included.
+        read: Permit,
+        /// Which events may pass.
+        keep: Keep,
+    },
+    /// A GET of one object: as the user, and after exactly 403 as the reader, the object tested by `keep` first.
+    UserFirst {
+        /// Of which kind.
+        kind: KindFacts,
+        /// The user's own request.
+        own: Permit,
+        /// The reader's.
+        then: Permit,
+        /// What the object must be.
+        keep: Keep,
+    },
+    /// One self access review as the user; the answer is remembered and the request decided again.
+    Ask {
+        /// The review to send; its body is printed from the question.
+        permit: Permit,
+        /// What to ask.
+        question: Question,
+    },
+    /// Nothing is sent.
+    Refuse(Refusal),
+}
+
+impl Plan {
+    /// The plan's name in logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Forward(_) => "forward",
+            Self::NarrowList { .. } => "narrow-list",
+            Self::NarrowWatch { .. } => "narrow-watch",
+            Self::UserFirst { .. } => "user-first",
+            Self::Ask { .. } => "ask",
+            Self::Refuse(_) => "refuse",
+        }
+    }
+}
+
+/// Decides what happens to `what`, asked by `who`.
+///
+/// `scope` is what `who` may see and `own` what the API server has said about his own rights; both are snapshots.
+/// What is not narrowed goes upstream as the user, where the API server decides.
+pub fn decide(
+    who: &Arc<Identity>,
+    what: &Arc<ApiRequest>,
+    catalog: &Catalog,
+    scope: &Scope,
+    own: &OwnRights,
+) -> Plan {
+    let request = match what.as_ref() {
+        ApiRequest::NonResource(request) => {
+            return match request.upgrade {
+                None => Plan::Forward(Permit::as_user(who, what)),
+                Some(_) => Plan::Refuse(Refusal::Upgrade),
+            };
+        }
+        ApiRequest::Resource(request) => request,
+    };
+    if request.upgrade.is_some() && !may_upgrade(request) {
+        return Plan::Refuse(Refusal::Upgrade);
+    }
+    match Narrowable::of(request, catalog) {
+        None => Plan::Forward(Permit::as_user(who, what)),
+        Some(Narrowable::Collection(kind)) => {
+            namespaces::collection(who, what, request, kind, scope, own)
+        }
+        Some(Narrowable::Object(kind)) => namespaces::object(who, what, request, kind, scope),
+    }
+}
+
+/// Whether a request touches a kind that is narrowed, and how.
+enum Narrowable<'a> {
+    /// A list or watch of the kind over the whole cluster.
+    Collection(&'a KindFacts),
+    /// A GET of one object of it.
+    Object(&'a KindFacts),
+}
+
+impl<'a> Narrowable<'a> {
+    /// `None`: not narrowed, which is also the answer for a kind the catalog does not know (a CRD may be a second old)
+    /// and for a kind whose scope is not the cluster.
+    fn of(request: &ResourceRequest, catalog: &'a Catalog) -> Option<Self> {
+        // HEAD is left to the API server, which has no route for it.
+        if request.subresource.is_some()
+            || request.method != Method::GET
+            || !is_narrowed_kind(&request.resource)
+        {
+            return None;
+        }
+        let kind = catalog.kind(&request.resource, &request.version)?;
+        if kind.namespaced {
+            return None;
+        }
+        match request.verb {
+            Verb::List | Verb::Watch => Some(Self::Collection(kind)),
+            Verb::Get if request.name_in_path => Some(Self::Object(kind)),
+            Verb::Get
+            | Verb::Create
+            | Verb::Update
+            | Verb::Patch
+            | Verb::Delete
+            | Verb::DeleteCollection
+            | Verb::Proxy => None,
+        }
+    }
+}
+
+/// The cluster-scoped kinds that are narrowed. To add one: its row here, its file beside `namespaces.rs` that says who
+/// sees what of it, and its row in the reader's ClusterRole (`charts/kube-tenant-proxy/templates/rbac.yaml`).
+const NARROWED: [(&str, &str, &str); 1] = [("", "v1", "namespaces")];
+
+fn is_narrowed_kind(resource: &GroupResource) -> bool {
+    NARROWED.iter().any(|(group, _, plural)| {
+        *group == resource.group.as_ref() && *plural == resource.resource.as_ref()
+    })
+}
+
+/// The kinds that are narrowed, each with a version that is always served.
+pub fn narrowed_kinds() -> impl Iterator<Item = (GroupResource, &'static str)> {
+    NARROWED
+        .iter()
+        .map(|(group, version, plural)| (GroupResource::new(group, plural), *version))
+}
+
+/// The kind of a list or watch whose resume positions the guard holds, also while it is forwarded: the plan of such a
+/// kind can flip with the identity's own rights.
+pub fn guarded_kind<'a>(what: &ApiRequest, catalog: &'a Catalog) -> Option<&'a KindFacts> {
+    match what {
+        ApiRequest::NonResource(_) => None,
+        ApiRequest::Resource(request) => match Narrowable::of(request, catalog) {
+            Some(Narrowable::Collection(kind)) => Some(kind),
+            Some(Narrowable::Object(_)) | None => None,
+        },
+    }
+}
+
+/// Where a client may switch protocols: exec, attach, port-forward, log, proxy, and a watch over WebSocket. A watch that
+/// would be narrowed is refused later, since a tunnel cannot be filtered.
+fn may_upgrade(request: &ResourceRequest) -> bool {
+    let streams = matches!(
+        request.subresource.as_deref(),
+        Some("exec" | "attach" | "portforward" | "proxy" | "log")
+    );
+    let watches = request.verb == Verb::Watch && request.upgrade == Some(Upgrade::WebSocket);
+    streams || watches || request.verb == Verb::Proxy
+}

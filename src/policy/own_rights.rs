@@ -1,0 +1,119 @@
+//! What the API server has said about an identity's own rights: the source of "never less than without us".
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::json;
+
+use super::Permit;
+use super::Plan;
+use crate::identity::Identity;
+use crate::k8s::names::GroupResource;
+use crate::k8s::names::ObjectName;
+use crate::k8s::query::Query;
+use crate::k8s::request::ApiRequest;
+use crate::k8s::request::Parameters;
+use crate::k8s::request::ResourceRequest;
+use crate::k8s::request::Rest;
+use crate::k8s::request::Verb;
+
+/// Something a self access review can be asked: may he do this with the whole collection himself?
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// List or watch.
+    pub verb: Verb,
+    /// The kind, over the whole cluster.
+    pub resource: GroupResource,
+    /// One object of it (`fieldSelector=metadata.name=x`): RBAC's `resourceNames` may allow just that.
+    pub name: Option<ObjectName>,
+}
+
+impl Question {
+    /// The `SelfSubjectAccessReview` that asks it, as JSON.
+    pub fn review(&self) -> Vec<u8> {
+        json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {
+                "verb": self.verb.as_str(),
+                "group": self.resource.group,
+                "resource": self.resource.resource,
+                "name": self.name.as_ref().map(ObjectName::as_str).unwrap_or_default(),
+            }},
+        })
+        .to_string()
+        .into_bytes()
+    }
+}
+
+/// Answers still in force. A snapshot: it does not change while a request is decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnRights {
+    answers: Vec<(Question, bool)>,
+    otherwise: Known,
+}
+
+impl Default for OwnRights {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+/// What is known about a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// The API server said yes.
+    Yes,
+    /// The API server said no.
+    No,
+    /// Nobody asked lately.
+    NotAsked,
+}
+
+impl OwnRights {
+    /// These answers. Few: a handful of questions per identity.
+    pub fn new(answers: impl IntoIterator<Item = (Question, bool)>) -> Self {
+        Self {
+            answers: answers.into_iter().collect(),
+            otherwise: Known::NotAsked,
+        }
+    }
+
+    /// Rights that are not asked for and do not count (`--narrow-always`).
+    pub fn none_count() -> Self {
+        Self {
+            answers: Vec::new(),
+            otherwise: Known::No,
+        }
+    }
+
+    /// What is known about `question`.
+    pub fn may(&self, question: &Question) -> Known {
+        match self.answers.iter().find(|(asked, _)| asked == question) {
+            Some((_, true)) => Known::Yes,
+            Some((_, false)) => Known::No,
+            None => self.otherwise,
+        }
+    }
+}
+
+/// The plan that asks `question` as the user himself.
+pub(super) fn ask(who: &Arc<Identity>, question: Question) -> Plan {
+    let review = ApiRequest::Resource(ResourceRequest {
+        method: Method::POST,
+        verb: Verb::Create,
+        resource: GroupResource::new("authorization.k8s.io", "selfsubjectaccessreviews"),
+        version: "v1".into(),
+        namespace: None,
+        name: None,
+        name_in_path: false,
+        subresource: None,
+        rest: Rest::Nothing,
+        parameters: Parameters::Pairs(Query::default()),
+        upgrade: None,
+    });
+    Plan::Ask {
+        permit: Permit::as_user(who, &Arc::new(review)),
+        question,
+    }
+}

@@ -1,0 +1,371 @@
+//! The decision as a table: who, asking for what, gets which plan.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::catalog::ServedElsewhere;
+use crate::identity::AuthenticatorId;
+use crate::identity::Extra;
+use crate::identity::GroupsUnknown;
+use crate::identity::Proof;
+use crate::identity::UpstreamMode;
+use crate::identity::UserName;
+use crate::k8s::names::Namespace;
+use crate::k8s::names::ObjectName;
+use crate::tenancy::scope::Generation;
+use crate::tenancy::scope::Standing;
+use crate::tenancy::scope::Visible;
+
+fn catalog() -> Catalog {
+    let resource = |name: &str, kind: &str, scope: &str| {
+        serde_json::json!({
+            "resource": name,
+            "responseKind": {"group": "", "version": "v1", "kind": kind},
+            "scope": scope,
+            "verbs": ["get", "list", "watch", "create"],
+        })
+    };
+    let core = serde_json::json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
+        "items": [{"metadata": {}, "versions": [{"version": "v1", "resources": [
+            resource("namespaces", "Namespace", "Cluster"),
+            resource("pods", "Pod", "Namespaced"),
+        ]}]}],
+    });
+    let groups = serde_json::json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": [],
+    });
+    Catalog::from_documents(
+        core.to_string().as_bytes(),
+        groups.to_string().as_bytes(),
+        &ServedElsewhere::Known(Vec::new()),
+    )
+    .unwrap()
+}
+
+fn identity(groups: Result<Vec<crate::identity::GroupName>, GroupsUnknown>) -> Arc<Identity> {
+    Arc::new(Identity::new(Proof {
+        user: UserName::parse("alice@example.com").unwrap(),
+        groups,
+        uid: None,
+        extra: Extra::new(),
+        expires: None,
+        by: AuthenticatorId::new("jwt[0]"),
+        upstream: UpstreamMode::Token,
+    }))
+}
+
+fn request(line: &str, headers: &HeaderMap) -> Arc<ApiRequest> {
+    let (method, target) = line.split_once(' ').unwrap();
+    Arc::new(
+        ApiRequest::parse(&method.parse().unwrap(), &target.parse().unwrap(), headers).unwrap(),
+    )
+}
+
+fn member(namespaces: &[&str]) -> Standing {
+    let names = namespaces
+        .iter()
+        .map(|name| Namespace::parse(name).unwrap());
+    Standing::Member(Arc::new(Visible {
+        namespaces: Arc::new(names.collect()),
+    }))
+}
+
+fn question(verb: Verb, name: Option<&str>) -> Question {
+    Question {
+        verb,
+        resource: GroupResource::new("", "namespaces"),
+        name: name.map(|name| ObjectName::parse(name).unwrap()),
+    }
+}
+
+fn no() -> OwnRights {
+    OwnRights::new([(question(Verb::List, None), false)])
+}
+
+fn yes() -> OwnRights {
+    OwnRights::new([
+        (question(Verb::List, None), true),
+        (question(Verb::Watch, None), true),
+    ])
+}
+
+/// The plan in a line: its name, in whose voice, and what is sent.
+fn told(plan: &Plan) -> String {
+    let sent = |permit: &Permit| {
+        let voice = match permit.voice() {
+            Voice::User => "user",
+            Voice::Reader => "reader",
+        };
+        let target = permit.what().print().unwrap();
+        let target = percent_encoding::percent_decode_str(target.as_str())
+            .decode_utf8_lossy()
+            .into_owned();
+        format!("as {voice} {target}")
+    };
+    let kept = |keep: &Keep| match keep {
+        Keep::Everything => String::new(),
+        Keep::Names(names) => format!(" keep {}", names.len()),
+    };
+    match plan {
+        Plan::Forward(permit) => format!("forward {}", sent(permit)),
+        Plan::NarrowList { read, keep, .. } => format!("list {}{}", sent(read), kept(keep)),
+        Plan::NarrowWatch { read, keep, .. } => format!("watch {}{}", sent(read), kept(keep)),
+        Plan::UserFirst { own, then, .. } => format!("first {} then {}", sent(own), sent(then)),
+        Plan::Ask { permit, question } => {
+            let name = question
+                .name
+                .as_ref()
+                .map(|name| format!(" {name}"))
+                .unwrap_or_default();
+            format!("ask {}{name} {}", question.verb.as_str(), sent(permit))
+        }
+        Plan::Refuse(refusal) => format!("refuse {}", refusal.reason()),
+    }
+}
+
+fn plan_of(standing: &Standing, own: &OwnRights, line: &str) -> String {
+    decided(
+        &identity(Ok(Vec::new())),
+        standing,
+        own,
+        &request(line, &HeaderMap::new()),
+    )
+}
+
+fn decided(
+    who: &Arc<Identity>,
+    standing: &Standing,
+    own: &OwnRights,
+    what: &Arc<ApiRequest>,
+) -> String {
+    let scope = Scope {
+        generation: Generation(1),
+        standing: standing.clone(),
+    };
+    told(&decide(who, what, &catalog(), &scope, own))
+}
+
+const ACL: &str = "labelSelector=kubernetes.io/metadata.name in (oil-dev,oil-prod)";
+
+#[test]
+fn a_member_lists_his_namespaces_through_one_selector() {
+    let alice = member(&["oil-dev", "oil-prod"]);
+    for (line, plan) in [
+        ("GET /api/v1/namespaces", format!("list as reader /api/v1/namespaces?{ACL}")),
+        ("GET /api/v1/namespaces/", format!("list as reader /api/v1/namespaces?{ACL}")),
+        ("GET /api/v1/namespaces?labelSelector=", format!("list as reader /api/v1/namespaces?{ACL}")),
+        (
+            "GET /api/v1/namespaces?labelSelector=a%3Db&labelSelector=",
+            "list as reader /api/v1/namespaces?labelSelector=a=b,kubernetes.io/metadata.name in (oil-dev,oil-prod)".to_owned(),
+        ),
+        (
+            "GET /api/v1/namespaces?limit=500&unknown=1",
+            format!("list as reader /api/v1/namespaces?{ACL}&limit=500"),
+        ),
+        ("GET /api/v1/namespaces?watch=", format!("watch as reader /api/v1/namespaces?{ACL}&watch=true")),
+        ("GET /api/v1/watch/namespaces", format!("watch as reader /api/v1/namespaces?{ACL}&watch=true")),
+    ] {
+        assert_eq!(plan_of(&alice, &no(), line), plan, "{line}");
+    }
+}
+
+#[test]
+fn what_is_not_a_narrowed_collection_goes_as_the_user() {
+    let alice = member(&["oil-dev"]);
+    for line in [
+        "GET /api/v1/pods",
+        "GET /api/v1/namespaces/oil-dev/pods",
+        "POST /api/v1/namespaces",
+        "DELETE /api/v1/namespaces/oil-dev",
+        "HEAD /api/v1/namespaces",
+        "GET /api/v1/namespaces/oil-dev/status",
+        "GET /apis",
+        "GET /version",
+        // Not served: a kind that the catalog does not know.
+        "GET /api/v2/namespaces",
+        "GET /apis/example.com/v1/namespaces",
+    ] {
+        let plan = plan_of(&alice, &no(), line);
+        assert!(plan.starts_with("forward as user "), "{line}: {plan}");
+    }
+}
+
+#[test]
+fn a_namespace_that_is_his_is_read_as_himself_first() {
+    let alice = member(&["oil-dev"]);
+    assert_eq!(
+        plan_of(&alice, &no(), "GET /api/v1/namespaces/oil-dev"),
+        "first as user /api/v1/namespaces/oil-dev then as reader /api/v1/namespaces/oil-dev"
+    );
+    for foreign in ["kube-system", "does-not-exist"] {
+        let line = format!("GET /api/v1/namespaces/{foreign}");
+        assert_eq!(
+            plan_of(&alice, &no(), &line),
+            format!("forward as user /api/v1/namespaces/{foreign}")
+        );
+    }
+}
+
+#[test]
+fn the_ignored_and_strangers_are_forwarded_without_a_question() {
+    for standing in [Standing::Ignored, Standing::Stranger] {
+        for line in ["GET /api/v1/namespaces", "GET /api/v1/namespaces?watch=1"] {
+            let plan = plan_of(&standing, &OwnRights::default(), line);
+            assert!(plan.starts_with("forward as user "), "{plan}");
+        }
+    }
+}
+
+#[test]
+fn nobody_sees_less_than_without_us() {
+    let alice = member(&["oil-dev"]);
+    let asked = |own: &OwnRights, line| plan_of(&alice, own, line);
+    let list = "GET /api/v1/namespaces";
+    let review = "as user /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    assert_eq!(
+        asked(&OwnRights::default(), list),
+        format!("ask list {review}")
+    );
+    let may_list = OwnRights::new([(question(Verb::List, None), true)]);
+    assert_eq!(asked(&may_list, list), format!("ask watch {review}"));
+    assert_eq!(asked(&yes(), list), "forward as user /api/v1/namespaces");
+    assert!(asked(&OwnRights::none_count(), list).starts_with("list as reader "));
+}
+
+#[test]
+fn may_list_but_not_watch_is_narrowed_for_both() {
+    let alice = member(&["oil-dev"]);
+    let own = OwnRights::new([
+        (question(Verb::List, None), true),
+        (question(Verb::Watch, None), false),
+    ]);
+    assert!(plan_of(&alice, &own, "GET /api/v1/namespaces").starts_with("list as reader "));
+}
+
+#[test]
+fn a_right_by_resource_name_forwards_that_name() {
+    let alice = member(&["oil-dev"]);
+    let line = "GET /api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
+    let asked = plan_of(&alice, &no(), line);
+    assert!(asked.starts_with("ask list kube-system "), "{asked}");
+    let named = OwnRights::new([
+        (question(Verb::List, None), false),
+        (question(Verb::List, Some("kube-system")), true),
+        (question(Verb::Watch, Some("kube-system")), true),
+    ]);
+    assert!(plan_of(&alice, &named, line).starts_with("forward as user "));
+    let refused = OwnRights::new([(question(Verb::List, Some("kube-system")), false)]);
+    let narrowed = plan_of(&alice, &refused, line);
+    assert!(narrowed.starts_with("list as reader "), "{narrowed}");
+    assert!(
+        narrowed.contains("metadata.name in (oil-dev)")
+            || narrowed.contains("metadata.name=oil-dev"),
+        "{narrowed}"
+    );
+}
+
+#[test]
+fn a_member_without_a_namespace_gets_a_true_empty_list() {
+    assert_eq!(
+        plan_of(&member(&[]), &no(), "GET /api/v1/namespaces"),
+        "list as reader /api/v1/namespaces?labelSelector=kubernetes.io/metadata.name,!kubernetes.io/metadata.name"
+    );
+}
+
+#[test]
+fn too_many_names_are_filtered_here_and_never_paged() {
+    let names: Vec<String> = (0..201).map(|n| format!("oil-{n}")).collect();
+    let alice = member(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(
+        plan_of(
+            &alice,
+            &no(),
+            "GET /api/v1/namespaces?limit=1&includeObject=None"
+        ),
+        "list as reader /api/v1/namespaces?includeObject=Metadata keep 201"
+    );
+    assert_eq!(
+        plan_of(&alice, &no(), "GET /api/v1/namespaces?watch=1"),
+        "watch as reader /api/v1/namespaces?watch=true keep 201"
+    );
+    assert_eq!(
+        plan_of(&alice, &no(), "GET /api/v1/namespaces?continue=abc"),
+        "refuse page_expired"
+    );
+}
+
+#[test]
+fn long_names_are_filtered_before_their_selector_outgrows_a_load_balancer() {
+    let names: Vec<String> = (0..150).map(|n| format!("{n:063}")).collect();
+    let alice = member(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(
+        plan_of(&alice, &no(), "GET /api/v1/namespaces"),
+        "list as reader /api/v1/namespaces keep 150"
+    );
+}
+
+#[test]
+fn a_parameter_that_may_narrow_is_refused_rather_than_dropped() {
+    assert_eq!(
+        plan_of(
+            &member(&["oil-dev"]),
+            &no(),
+            "GET /api/v1/namespaces?shardSelector=x"
+        ),
+        "refuse unknown_parameter"
+    );
+}
+
+#[test]
+fn unknown_groups_show_nothing_unless_he_may_see_all_himself() {
+    let line = "GET /api/v1/namespaces";
+    for (why, refusal) in [
+        (GroupsUnknown::Unavailable, "refuse groups_unavailable"),
+        (GroupsUnknown::Unresolvable, "refuse groups_unresolvable"),
+    ] {
+        let who = identity(Err(why));
+        for standing in [member(&["oil-dev"]), Standing::Stranger] {
+            let what = request(line, &HeaderMap::new());
+            assert_eq!(decided(&who, &standing, &no(), &what), refusal);
+            assert_eq!(
+                decided(&who, &standing, &yes(), &what),
+                "forward as user /api/v1/namespaces"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_tunnel_is_for_streams_and_never_for_a_narrowed_watch() {
+    let headers = HeaderMap::from_iter([
+        (
+            http::header::CONNECTION,
+            http::HeaderValue::from_static("Upgrade"),
+        ),
+        (
+            http::header::UPGRADE,
+            http::HeaderValue::from_static("websocket"),
+        ),
+    ]);
+    let (who, alice) = (identity(Ok(Vec::new())), member(&["oil-dev"]));
+    for (line, plan) in [
+        (
+            "GET /api/v1/namespaces/oil-dev/pods/x/exec?command=id",
+            "forward as user ",
+        ),
+        (
+            "GET /api/v1/namespaces/oil-dev/pods?watch=1",
+            "forward as user ",
+        ),
+        ("GET /api/v1/namespaces?watch=1", "refuse websocket_watch"),
+        ("GET /api/v1/namespaces/oil-dev/pods/x", "refuse upgrade"),
+        ("GET /version", "refuse upgrade"),
+    ] {
+        let decided = decided(&who, &alice, &no(), &request(line, &headers));
+        assert!(decided.starts_with(plan), "{line}: {decided}");
+    }
+}
