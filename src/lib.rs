@@ -13,3 +13,17 @@ pub mod ready;
 pub mod reload;
 pub mod socket;
 pub mod wire;
+
+// row 1: what is known: who asks, which kinds exist, who owns what, the fixed reader
+pub mod authn;
+pub mod catalog;
+pub mod reader;
+pub mod tenancy;
+
+// row 2: the decision
+pub mod policy;
+
+// row 3: machines and the way out
+pub mod filter;
+pub mod upstream;
+pub mod watch;

@@ -1,0 +1,250 @@
+//! One narrowed watch: bytes of the upstream's stream in, whole frames for the client out. It has no socket and no
+//! clock, asks the rule for every event, and after a change of scope lets not one more byte of what it has read out.
+
+use bytes::Bytes;
+use bytes::BytesMut;
+
+use super::expired::expired_frame;
+use super::guard::Position;
+use super::outbox::Outbox;
+use crate::filter;
+use crate::filter::RowObjects;
+use crate::k8s::media::Media;
+use crate::policy::Keep;
+use crate::wire::Broken;
+use crate::wire::Layout;
+use crate::wire::event::Event;
+use crate::wire::event::EventType;
+use crate::wire::frames::Frame;
+use crate::wire::frames::Frames;
+use crate::wire::frames::Framing;
+use crate::wire::table::Columns;
+
+/// Who watches; it follows from the request alone (`ListOptions::from_machine`, or a WebSocket).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// A reflector or the like, which relists when it is told that its position expired.
+    Machine,
+    /// `kubectl get -w` or the like, which shows events as they come and keeps no store.
+    Human,
+}
+
+/// Where the stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the present state, as ADDED events: resourceVersion unset or `0`, or `sendInitialEvents=true`.
+    State,
+    /// With changes after a position the guard admitted, or after about now (`sendInitialEvents=false`).
+    Changes,
+}
+
+/// Why a watch ends without an expiry. The client resumes from its last position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The upstream's stream is over, or broke off.
+    Upstream,
+    /// This replica goes away.
+    Drain,
+    /// The client does not keep up.
+    Slow,
+    /// The credential ended: what is still waiting does not leave.
+    Credential,
+}
+
+/// What the client shall see of its stream.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// How the stream is encoded, and what its objects were turned into.
+    pub media: Media,
+    /// Which objects may be seen.
+    pub keep: Keep,
+    /// What becomes of the objects in a Table's rows.
+    pub rows: RowObjects,
+}
+
+/// The machine of one watch.
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    view: View,
+    layout: Layout,
+    frames: Frames,
+    /// Header of a Table whose first event was held back; it goes into the first event that passes.
+    columns: Option<Bytes>,
+    /// Whether the present state was sent whole. While it is, objects come in the order of their keys, so one event's
+    /// position says nothing about the others.
+    settled: bool,
+    over: bool,
+}
+
+impl Watch {
+    /// A watch before its first byte. `None` if its encoding cannot be filtered.
+    pub fn open(view: View, client: Client, start: Start) -> Option<Self> {
+        let layout = filter::layout(view.media)?;
+        let framing = match layout {
+            Layout::Json | Layout::Table => Framing::Json,
+            Layout::Protobuf => Framing::LengthPrefixed,
+        };
+        Some(Self {
+            client,
+            view,
+            layout,
+            frames: Frames::new(framing),
+            columns: None,
+            settled: start == Start::Changes,
+            over: false,
+        })
+    }
+
+    /// Takes the next bytes from upstream.
+    ///
+    /// # Errors
+    /// [`Broken`] if they cannot be read: the watch is over, and the client gets what was whole before.
+    pub fn on_bytes(&mut self, input: &[u8], out: &mut Outbox) -> Result<(), Broken> {
+        if self.over {
+            return Ok(());
+        }
+        self.frames.push(input);
+        let read = self.read_frames(out);
+        if read.is_err() {
+            self.finish(out);
+        }
+        read
+    }
+
+    /// What the identity may see has changed. What was read but not handed out is taken back, so that nothing revoked
+    /// leaves from now on.
+    pub fn on_scope_change(&mut self, out: &mut Outbox) {
+        if self.over {
+            return;
+        }
+        match self.client {
+            // A human could be shown the change itself, as ADDED and DELETED events in a stream that goes on.
+            Client::Machine | Client::Human => {
+                out.clear();
+                if let Some(frame) = expired_frame(self.view.media) {
+                    out.push(frame, None);
+                }
+                self.finish(out);
+            }
+        }
+    }
+
+    /// The watch ends; the client sees a clean end behind the last whole frame.
+    pub fn on_end(&mut self, why: End, out: &mut Outbox) {
+        if self.over {
+            return;
+        }
+        match why {
+            End::Upstream => {
+                if let Some(frame) = self.frames.finish() {
+                    // What cannot be read is as good as not there: the stream ends before it.
+                    let _unreadable = self.on_frame(frame, out).is_err();
+                }
+            }
+            End::Drain => {}
+            End::Slow | End::Credential => out.clear(),
+        }
+        self.finish(out);
+    }
+
+    fn finish(&mut self, out: &mut Outbox) {
+        self.over = true;
+        out.end();
+    }
+
+    fn read_frames(&mut self, out: &mut Outbox) -> Result<(), Broken> {
+        while let Some(frame) = self.frames.take_next()? {
+            self.on_frame(frame, out)?;
+        }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, frame: Frame, out: &mut Outbox) -> Result<(), Broken> {
+        let event = Event::read(self.layout, &frame.document())?;
+        let passes = match event.kind {
+            EventType::Bookmark | EventType::Error => true,
+            EventType::Added | EventType::Modified | EventType::Deleted => {
+                self.view.keep.shows(&event.meta.name)
+            }
+        };
+        match event.kind {
+            EventType::Modified | EventType::Deleted | EventType::Bookmark => self.settled = true,
+            EventType::Added | EventType::Error => {}
+        }
+        if !passes {
+            self.remember_columns(&event, &frame);
+            return Ok(());
+        }
+        let position = Position::parse(&event.meta.resource_version).filter(|_| self.settled);
+        let frame = self.dress(&event, frame);
+        out.push(frame, position);
+        Ok(())
+    }
+
+    /// Only the first event of a Table watch carries the header (`handlers/response.go watchEmbeddedEncoder`).
+    fn remember_columns(&mut self, event: &Event, frame: &Frame) {
+        let Some(table) = &event.table else {
+            return;
+        };
+        match &table.columns {
+            Columns::Present(range) => {
+                self.columns = frame
+                    .document()
+                    .get(range.clone())
+                    .map(Bytes::copy_from_slice);
+            }
+            Columns::Absent | Columns::Null(_) => {}
+        }
+    }
+
+    /// A Table's frame with the header it lacks and without what the client did not ask for; others as they came.
+    fn dress(&mut self, event: &Event, frame: Frame) -> Frame {
+        let Some(table) = &event.table else {
+            return frame;
+        };
+        let mut edits: Vec<(std::ops::Range<usize>, Bytes)> = Vec::new();
+        match (&table.columns, self.columns.take()) {
+            (Columns::Present(_), _) | (_, None) => {}
+            (Columns::Null(range), Some(columns)) => edits.push((range.clone(), columns)),
+            (Columns::Absent, Some(columns)) => {
+                let mut member = BytesMut::from(&br#""columnDefinitions":"#[..]);
+                member.extend_from_slice(&columns);
+                // A Table has at least a kind, so a comma is never too much.
+                member.extend_from_slice(b",");
+                edits.push((table.members..table.members, member.freeze()));
+            }
+        }
+        // The end of the initial events is annotated on the object: the API server keeps it even for
+        // `includeObject=None` (`handlers/response.go asTable`).
+        if self.view.rows == RowObjects::Strip && !event.meta.initial_events_end {
+            let objects = table.rows.iter().map(|row| row.object.clone());
+            edits.extend(
+                objects
+                    .filter(|range| !range.is_empty())
+                    .map(|range| (range, Bytes::from_static(b"null"))),
+            );
+        }
+        if edits.is_empty() {
+            return frame;
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        Frame::new(Framing::Json, &splice(&frame.document(), &edits))
+    }
+}
+
+/// `document` with each range replaced. Ranges are in order and do not overlap.
+fn splice(document: &[u8], edits: &[(std::ops::Range<usize>, Bytes)]) -> Vec<u8> {
+    let mut spliced = Vec::with_capacity(document.len());
+    let mut done = 0;
+    for (range, replacement) in edits {
+        spliced.extend_from_slice(document.get(done..range.start).unwrap_or_default());
+        spliced.extend_from_slice(replacement);
+        done = range.end;
+    }
+    spliced.extend_from_slice(document.get(done..).unwrap_or_default());
+    spliced
+}
+
+#[cfg(test)]
+mod tests;

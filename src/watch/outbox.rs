@@ -1,0 +1,65 @@
+//! What a watch has ready for its client: whole frames in order. It never gives out half a frame, and nothing after
+//! the end.
+
+use std::collections::VecDeque;
+
+use crate::watch::guard::Position;
+use crate::wire::frames::Frame;
+
+/// One frame for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Exactly these bytes.
+    pub frame: Frame,
+    /// The position the client holds once it has the frame: whoever hands the frame out tells the guard.
+    pub position: Option<Position>,
+}
+
+/// Frames judged and not yet handed out. A frame is handed out by [`Outbox::pop`]; what is still in here when the scope
+/// changes never leaves.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    frames: VecDeque<Outgoing>,
+    bytes: usize,
+    ended: bool,
+}
+
+impl Outbox {
+    /// Nothing to send yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next frame.
+    pub fn pop(&mut self) -> Option<Outgoing> {
+        let next = self.frames.pop_front()?;
+        self.bytes -= next.frame.bytes().len();
+        Some(next)
+    }
+
+    /// Bytes waiting, for the caller's bound: a client that does not keep up is ended, never waited for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the stream is over for the client: everything was handed out and nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.ended && self.frames.is_empty()
+    }
+
+    pub(super) fn push(&mut self, frame: Frame, position: Option<Position>) {
+        debug_assert!(!self.ended, "a frame after the end");
+        self.bytes += frame.bytes().len();
+        self.frames.push_back(Outgoing { frame, position });
+    }
+
+    /// Takes back what was not handed out.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
+        self.bytes = 0;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+}
