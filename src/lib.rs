@@ -27,3 +27,31 @@ pub mod policy;
 pub mod filter;
 pub mod upstream;
 pub mod watch;
+
+// row 5: the life of a request
+pub mod proxy;
+
+// row 6: the way in, and the probes
+pub mod admin;
+pub mod listen;
+
+// row 7: what the program is told
+pub mod cluster;
+pub mod config;
+pub mod telemetry;
+
+// row 8: the composition root
+pub mod app;
+
+// row 9: the command line, and an embedded cluster for newcomers and tests
+pub mod cli;
+#[cfg(feature = "demo")]
+pub mod demo;
+
+/// Settles which cryptography the process uses: rustls and jsonwebtoken would otherwise settle it at first use, by the
+/// features that happen to be on. A second call changes nothing.
+pub fn install_crypto() {
+    // An error says that a provider is installed: ours, from an earlier call.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}

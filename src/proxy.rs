@@ -1,0 +1,240 @@
+//! The life of a request: identified, parsed, registered, decided, carried out. The order is a security property, so
+//! it is written out in one function, [`Proxy::answer`].
+//!
+//! It neither parses nor judges; it does what [`crate::policy::decide`] says.
+
+mod access;
+mod answer;
+mod ask;
+mod exchange;
+mod forward;
+mod lease;
+mod list;
+mod live;
+mod narrow;
+mod object;
+mod own_rights;
+mod positions;
+pub mod reject;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::request::Parts;
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use crate::authn::Authn;
+use crate::body::Body;
+use crate::body::full;
+use crate::catalog::Catalog;
+use crate::drain;
+use crate::k8s::request::ApiRequest;
+use crate::metrics::Metrics;
+use crate::policy;
+use crate::policy::Plan;
+use crate::reader::Reader;
+use crate::ready::Readiness;
+use crate::socket::ConnInfo;
+use crate::tenancy::Tenancy;
+use crate::upstream;
+use crate::upstream::OwnToken;
+use crate::upstream::Upstream;
+use crate::watch::guard::Mode;
+
+use access::AccessLine;
+use exchange::Exchange;
+use lease::Lease;
+use lease::Leases;
+use own_rights::Answers;
+use positions::Positions;
+use reject::Reject;
+
+/// How often a request is decided again because the world moved while it was asked: own rights asked (two verbs, of
+/// the collection or of one name), a scope that changed before the answer's head went out.
+const MAX_DECISIONS: usize = 8;
+
+/// What the pipeline stands on. Each is a handle that clones cheaply.
+#[derive(Clone)]
+pub struct Foundations {
+    /// Proves who asks.
+    pub authn: Authn,
+    /// Which kinds there are.
+    pub catalog: Arc<ArcSwap<Catalog>>,
+    /// Who may see what.
+    pub tenancy: Tenancy,
+    /// Reads a fresh position where a plan flips.
+    pub reader: Reader,
+    /// The way out.
+    pub upstream: Arc<Upstream>,
+    /// The proxy's own token, for the reader and for impersonation.
+    pub own_token: Arc<OwnToken>,
+    /// Whether requests can be answered yet.
+    pub readiness: Readiness,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Told when the proxy shuts down.
+    pub drain: drain::Watcher,
+    /// Owns what runs beside a request.
+    pub tasks: TaskTracker,
+}
+
+/// The pipeline.
+pub struct Proxy {
+    on: Foundations,
+    leases: Leases,
+    answers: Answers,
+    positions: Arc<Positions>,
+    narrowing: Narrowing,
+}
+
+/// Whether an identity's own wider rights are honoured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Narrowing {
+    /// Never less than without us: who may list all sees all.
+    UnlessAllowed,
+    /// `--narrow-always`: owners are narrowed whatever else they may.
+    Always,
+}
+
+impl Proxy {
+    /// A pipeline on these foundations.
+    pub fn new(on: Foundations, narrowing: Narrowing) -> Arc<Self> {
+        Arc::new(Self {
+            leases: Leases::new(on.tenancy.clone()),
+            answers: Answers::new(),
+            positions: Arc::default(),
+            narrowing,
+            on,
+        })
+    }
+
+    /// Answers a request. Whatever happens, there is an answer, a line in the access log and a count.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: ConnInfo,
+    ) -> Response<Body> {
+        let mut line = AccessLine::begin();
+        let (head, body) = request.into_parts();
+        if let Some(probe) = self.probe(&head) {
+            return probe;
+        }
+        match self.answer(head, body, connection, &mut line).await {
+            Ok((response, lease)) => {
+                self.on
+                    .metrics
+                    .answered(line.plan_name(), response.status());
+                line.head(response.status().as_u16(), "");
+                response.map(|body| line.guard(body, Some(lease)))
+            }
+            Err(reject) => {
+                let response = reject.response();
+                self.on.metrics.refused(reject.reason());
+                self.on
+                    .metrics
+                    .answered(line.plan_name(), response.status());
+                reject.log();
+                line.head(response.status().as_u16(), reject.reason());
+                response.map(|body| line.guard(body, None))
+            }
+        }
+    }
+
+    /// The life of a request, on one screen.
+    async fn answer(
+        self: &Arc<Self>,
+        head: Parts,
+        body: Incoming,
+        connection: ConnInfo,
+        line: &mut AccessLine,
+    ) -> Result<(Response<Body>, Lease), Reject> {
+        upstream::judge_inbound(&head.headers)?;
+        if !self.on.readiness.is_ready() {
+            return Err(Reject::NotReady);
+        }
+        let caller = self
+            .on
+            .authn
+            .identify(&head.headers, connection.peer.ip())
+            .await?;
+        line.user(caller.who.user.as_str());
+        let what = Arc::new(ApiRequest::parse(&head.method, &head.uri, &head.headers)?);
+        line.request(&what);
+        let lease = self.leases.open(&caller.who)?; // register first,
+        let mut exchange = Exchange::new(caller, what, head, body, connection);
+        let response = self.settle(&mut exchange, &lease, line).await?; // decide second
+        Ok((response, lease))
+    }
+
+    /// Decides, carries out, and decides again where the world moved meanwhile.
+    async fn settle(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        lease: &Lease,
+        line: &mut AccessLine,
+    ) -> Result<Response<Body>, Reject> {
+        for _ in 0..MAX_DECISIONS {
+            let scope = lease.presence.scope();
+            let catalog = self.on.catalog.load_full();
+            let own = self.own_rights(exchange, &catalog, &scope);
+            let plan = policy::decide(&exchange.caller.who, &exchange.what, &catalog, &scope, &own);
+            line.plan(plan.name());
+            let answer = match plan {
+                Plan::Forward(permit) => {
+                    let kind = policy::guarded_kind(&exchange.what, &catalog);
+                    let holder = kind.map(|kind| exchange.holder(kind, &scope, Mode::Forwarded));
+                    self.forward(exchange, permit, lease, holder).await?
+                }
+                Plan::NarrowList { kind, read, keep } => {
+                    let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
+                    self.narrow_list(exchange, read, keep, lease, holder)
+                        .await?
+                }
+                Plan::NarrowWatch { kind, read, keep } => {
+                    let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
+                    self.narrow_watch(exchange, read, keep, lease, holder)
+                        .await?
+                }
+                Plan::UserFirst {
+                    kind,
+                    own,
+                    then,
+                    keep,
+                } => {
+                    self.user_first(exchange, &kind, own, then, &keep, lease)
+                        .await?
+                }
+                Plan::Ask { permit, question } => {
+                    self.ask(&exchange.caller, &exchange.connection, permit, question)
+                        .await?;
+                    None
+                }
+                Plan::Refuse(refusal) => return Err(Reject::Refused(refusal)),
+            };
+            if let Some(response) = answer {
+                return Ok(response);
+            }
+        }
+        Err(Reject::Unsettled)
+    }
+
+    /// The proxy's own probes, which no one needs a credential for.
+    fn probe(&self, head: &Parts) -> Option<Response<Body>> {
+        match head.uri.path() {
+            "/_healthz" => Some(Response::new(full("ok"))),
+            "/_readyz" => Some(match self.on.readiness.report() {
+                None => Response::new(full("ok")),
+                Some(missing) => {
+                    let mut response = Response::new(full(missing));
+                    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                    response
+                }
+            }),
+            _ => None,
+        }
+    }
+}

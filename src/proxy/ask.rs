@@ -1,0 +1,161 @@
+//! Asking the API server, as the user, what he may do himself.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+use serde::Deserialize;
+
+use super::Narrowing;
+use super::Proxy;
+use super::exchange::Exchange;
+use super::reject::BadAnswer;
+use super::reject::Reject;
+use crate::body::collect;
+use crate::body::full;
+use crate::catalog::Catalog;
+use crate::identity::Caller;
+use crate::k8s::status::Reason;
+use crate::k8s::status::Status;
+use crate::policy;
+use crate::policy::OwnRights;
+use crate::policy::Permit;
+use crate::policy::Plan;
+use crate::policy::Question;
+use crate::socket::ConnInfo;
+use crate::tenancy::scope::Scope;
+use crate::upstream::Authorized;
+use crate::upstream::Inbound;
+
+/// More than the answer to a review ever is.
+const MAX_REVIEW_BYTES: usize = 64 * 1024;
+
+/// The part of a `SelfSubjectAccessReview` that matters. Both fields must be there: a missing answer is none.
+#[derive(Deserialize)]
+struct Review {
+    status: ReviewStatus,
+}
+
+#[derive(Deserialize)]
+struct ReviewStatus {
+    allowed: bool,
+}
+
+impl Proxy {
+    /// What is known of the caller's own rights. A *no* that ages is asked again beside the request.
+    pub(super) fn own_rights(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        catalog: &Catalog,
+        scope: &Scope,
+    ) -> OwnRights {
+        match self.narrowing {
+            Narrowing::Always => return OwnRights::none_count(),
+            Narrowing::UnlessAllowed => {}
+        }
+        let caller = &exchange.caller;
+        let recalled = self.answers.recall(caller.who.key(), Instant::now());
+        if let Some(fresh) = recalled.fresh
+            && let Plan::Ask { permit, question } =
+                policy::decide(&caller.who, &exchange.what, catalog, scope, &fresh)
+        {
+            self.answers
+                .put_off(caller.who.key(), &question, Instant::now());
+            let (proxy, caller, connection) =
+                (Arc::clone(self), caller.clone(), exchange.connection);
+            self.on.tasks.spawn(async move {
+                if let Err(reject) = proxy.ask(&caller, &connection, permit, question).await {
+                    // The old answer stands: it narrows, and the next use asks again.
+                    tracing::debug!(
+                        reason = reject.reason(),
+                        "asking again for a user's own rights failed"
+                    );
+                }
+            });
+        }
+        recalled.usable
+    }
+
+    /// Asks `question` as the user and remembers the answer.
+    ///
+    /// # Errors
+    /// A review that fails is no answer: 401, 429 and 5xx become the request's own answer, since taking them for a
+    /// "no" would shrink an admin's list to nothing.
+    pub(super) async fn ask(
+        &self,
+        caller: &Caller,
+        connection: &ConnInfo,
+        permit: Permit,
+        question: Question,
+    ) -> Result<(), Reject> {
+        let inbound = HeaderMap::from_iter([
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            ),
+            (header::ACCEPT, HeaderValue::from_static("application/json")),
+        ]);
+        let inbound = Inbound {
+            headers: &inbound,
+            peer: connection.peer.ip(),
+            withheld: &[],
+        };
+        let request = Authorized::new(permit, caller, inbound, &self.on.own_token)?;
+        let response = self
+            .on
+            .upstream
+            .send(request, full(question.review()))
+            .await?;
+        let (head, body) = response.into_parts();
+        if head.status != StatusCode::CREATED {
+            return Err(Reject::Relayed(relayed(head.status, &head.headers)));
+        }
+        let body = collect(body, MAX_REVIEW_BYTES)
+            .await
+            .map_err(Reject::Lost)?;
+        let review: Review = serde_json::from_slice(&body)
+            .map_err(|_malformed| Reject::Answer(BadAnswer::Malformed))?;
+        self.answers.learn(
+            caller.who.key(),
+            question,
+            review.status.allowed,
+            Instant::now(),
+        );
+        Ok(())
+    }
+}
+
+/// The failure of a review as the failure of the request that needed it.
+fn relayed(code: StatusCode, headers: &HeaderMap) -> Status {
+    let retry_after = headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse().ok());
+    let (reason, message) = match code {
+        StatusCode::UNAUTHORIZED => (Reason::Unauthorized, "Unauthorized"),
+        StatusCode::TOO_MANY_REQUESTS => (
+            Reason::TooManyRequests,
+            "Too many requests, please try again later.",
+        ),
+        StatusCode::FORBIDDEN => (
+            Reason::Forbidden,
+            "you may not ask the API server for your own rights",
+        ),
+        _ => (
+            Reason::ServiceUnavailable,
+            "the API server cannot say now what you may see; try again",
+        ),
+    };
+    let code = if code.is_client_error() || code.is_server_error() {
+        code
+    } else {
+        StatusCode::BAD_GATEWAY
+    };
+    Status {
+        retry_after,
+        ..Status::new(code, reason, message)
+    }
+}

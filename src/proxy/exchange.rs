@@ -1,0 +1,130 @@
+//! One request under way: who asks for what, and what of the client's message is left to send.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use http::HeaderValue;
+use http::header::ACCEPT;
+use http::request::Parts;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::positions::Holder;
+use super::reject::Reject;
+use crate::body::Body;
+use crate::body::empty;
+use crate::catalog::KindFacts;
+use crate::identity::Caller;
+use crate::k8s::list_options::ListOptions;
+use crate::k8s::media::Media;
+use crate::k8s::media::Offer;
+use crate::k8s::request::ApiRequest;
+use crate::socket::ConnInfo;
+use crate::tenancy::scope::Scope;
+use crate::watch::guard::Mode;
+use crate::watch::guard::Now;
+
+/// One request under way.
+pub(super) struct Exchange {
+    pub(super) caller: Caller,
+    pub(super) what: Arc<ApiRequest>,
+    pub(super) headers: HeaderMap,
+    pub(super) connection: ConnInfo,
+    body: Option<Incoming>,
+    upgrade: Option<OnUpgrade>,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        caller: Caller,
+        what: Arc<ApiRequest>,
+        mut head: Parts,
+        body: Incoming,
+        connection: ConnInfo,
+    ) -> Self {
+        Self {
+            caller,
+            what,
+            upgrade: head.extensions.remove::<OnUpgrade>(),
+            headers: head.headers,
+            connection,
+            body: Some(body),
+        }
+    }
+
+    /// The client's body, once; empty after that. A request is sent twice only where it is a GET.
+    pub(super) fn take_body(&mut self) -> Body {
+        match self.body.take() {
+            Some(body) if !http_body::Body::is_end_stream(&body) => {
+                body.map_err(Into::into).boxed_unsync()
+            }
+            Some(_) | None => empty(),
+        }
+    }
+
+    /// The client's end of a switch of protocols, once.
+    pub(super) fn take_upgrade(&mut self) -> Option<OnUpgrade> {
+        self.upgrade.take()
+    }
+
+    /// How a narrowed answer is to be encoded, by the first `Accept` line, the only one the API server reads.
+    ///
+    /// # Errors
+    /// [`Reject::NotAcceptable`] if nothing the client accepts can be read on the way.
+    pub(super) fn media(&self, kind: &KindFacts, watch: bool) -> Result<Media, Reject> {
+        let accept = self.headers.get(ACCEPT).map(HeaderValue::to_str);
+        let accept = accept
+            .transpose()
+            .map_err(|_not_text| Reject::NotAcceptable)?;
+        let offer = Offer {
+            watch,
+            filtered: true,
+            protobuf: kind.protobuf,
+        };
+        Media::negotiate(accept, offer).ok_or(Reject::NotAcceptable)
+    }
+
+    /// Makes the request a consistent read, once. `false` if it is one already, or was made one before.
+    pub(super) fn read_consistently(&mut self) -> bool {
+        let ApiRequest::Resource(request) = self.what.as_ref() else {
+            return false;
+        };
+        match request.consistent() {
+            None => false,
+            Some(consistent) => {
+                self.what = Arc::new(ApiRequest::Resource(consistent));
+                true
+            }
+        }
+    }
+
+    /// Whose positions of `kind` this request asks about or makes.
+    pub(super) fn holder(&self, kind: &KindFacts, scope: &Scope, mode: Mode) -> Holder {
+        Holder {
+            who: *self.caller.who.key(),
+            kind: kind.clone(),
+            now: Now {
+                generation: scope.generation,
+                mode,
+            },
+        }
+    }
+
+    /// The list parameters; those of no list where it is none.
+    pub(super) fn options(&self) -> ListOptions {
+        match self.what.as_ref() {
+            ApiRequest::NonResource(_) => ListOptions::default(),
+            ApiRequest::Resource(request) => request.options().cloned().unwrap_or_default(),
+        }
+    }
+
+    /// How long the caller's credential still holds at `now`, if it ends.
+    pub(super) fn credential_left(&self, now: SystemTime) -> Option<std::time::Duration> {
+        self.caller
+            .who
+            .expires
+            .map(|end| end.duration_since(now).unwrap_or_default())
+    }
+}

@@ -1,0 +1,198 @@
+//! What is not narrowed: as the user, bytes untouched, both ways.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Response;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use http_body_util::StreamBody;
+use tokio::sync::watch;
+
+use super::Proxy;
+use super::answer;
+use super::exchange::Exchange;
+use super::lease::Lease;
+use super::narrow::expired;
+use super::positions::Holder;
+use super::reject::BadAnswer;
+use super::reject::Reject;
+use crate::body::Body;
+use crate::identity::Identity;
+use crate::k8s::request::ApiRequest;
+use crate::policy;
+use crate::policy::Permit;
+use crate::policy::Plan;
+use crate::policy::Refusal;
+use crate::tenancy::scope::Scope;
+use crate::upstream::Authorized;
+use crate::upstream::Inbound;
+use crate::upstream::Lane;
+use crate::upstream::Switch;
+use crate::watch::guard::Admit;
+
+impl Proxy {
+    /// Sends the request as the user. `None`: decide again, since he has lost the right to see the whole collection.
+    ///
+    /// `holder` is there for lists and watches of a kind that would be narrowed for others: forwarded answers are not
+    /// read, but the guard must know of them.
+    pub(super) async fn forward(
+        self: &Arc<Self>,
+        exchange: &mut Exchange,
+        permit: Permit,
+        lease: &Lease,
+        holder: Option<Holder>,
+    ) -> Result<Option<Response<Body>>, Reject> {
+        if let Some(holder) = &holder {
+            self.ensure_floor(holder).await?;
+            match self.positions.admit_watch(holder, &exchange.options()) {
+                Admit::Pass => {}
+                Admit::Expired => return Ok(Some(expired(exchange.media(&holder.kind, true)?))),
+                Admit::NeedsFloor => return Ok(None),
+            }
+        }
+        let lost = self.answers.lost();
+        let request = self.authorized(exchange, permit)?;
+        match request.lane() {
+            Lane::Dedicated(_) => return self.tunnel(exchange, request).await.map(Some),
+            Lane::Read | Lane::Write | Lane::Stream => {}
+        }
+        let response = self.on.upstream.send(request, exchange.take_body()).await?;
+        if response.status() == StatusCode::FORBIDDEN
+            && holder.is_some()
+            && self
+                .answers
+                .refused(exchange.caller.who.key(), Instant::now())
+        {
+            return Ok(None);
+        }
+        // A list that comes back after he would be narrowed is one that the guard knows nothing of: ask again.
+        if holder.is_some()
+            && !self.would_forward(
+                &exchange.caller.who,
+                &exchange.what,
+                &lease.presence.scope(),
+            )
+        {
+            return Ok(None);
+        }
+        let response = answer::forwarded(&exchange.what, response).map_err(Reject::Answer)?;
+        Ok(Some(match holder {
+            Some(_) if exchange.options().watch => {
+                self.while_forwarded(exchange, lease, lost, response)
+            }
+            Some(_) | None => response,
+        }))
+    }
+
+    /// A request with the client's own headers, as far as they may travel.
+    pub(super) fn authorized(
+        &self,
+        exchange: &Exchange,
+        permit: Permit,
+    ) -> Result<Authorized, Reject> {
+        let inbound = Inbound {
+            headers: &exchange.headers,
+            peer: exchange.connection.peer.ip(),
+            withheld: &[],
+        };
+        Ok(Authorized::new(
+            permit,
+            &exchange.caller,
+            inbound,
+            &self.on.own_token,
+        )?)
+    }
+
+    /// A forwarded watch of a kind that would be narrowed for others. When the identity's standing or own rights change it
+    /// is decided again, and ends cleanly if it would not be forwarded now: what it has shown is then no position to go
+    /// on from.
+    fn while_forwarded(
+        self: &Arc<Self>,
+        exchange: &Exchange,
+        lease: &Lease,
+        lost: watch::Receiver<u64>,
+        response: Response<Body>,
+    ) -> Response<Body> {
+        let (proxy, what) = (Arc::clone(self), Arc::clone(&exchange.what));
+        let who = Arc::clone(&exchange.caller.who);
+        let (presence, drain) = (lease.presence.clone(), self.on.drain.clone());
+        response.map(|body| {
+            let state = (body, presence, lost);
+            let frames = futures_util::stream::unfold(state, move |(mut body, mut presence, mut lost)| {
+                let (proxy, who, what, drain) = (Arc::clone(&proxy), Arc::clone(&who), Arc::clone(&what), drain.clone());
+                async move {
+                    loop {
+                        tokio::select! {
+                            biased;
+                            _scope = presence.changed() => {}
+                            Ok(()) = lost.changed() => {}
+                            _until = drain.draining() => return None,
+                            frame = body.frame() => return frame.map(|frame| (frame, (body, presence, lost))),
+                        }
+                        if !proxy.would_forward(&who, &what, &presence.scope()) {
+                            return None;
+                        }
+                    }
+                }
+            });
+            Body::new(StreamBody::new(frames))
+        })
+    }
+
+    /// Whether a request that was forwarded would be forwarded now.
+    fn would_forward(&self, who: &Arc<Identity>, what: &Arc<ApiRequest>, scope: &Scope) -> bool {
+        let catalog = self.on.catalog.load_full();
+        let own = self.answers.recall(who.key(), Instant::now()).usable;
+        match policy::decide(who, what, &catalog, scope, &own) {
+            Plan::Forward(_) => true,
+            Plan::NarrowList { .. }
+            | Plan::NarrowWatch { .. }
+            | Plan::UserFirst { .. }
+            | Plan::Ask { .. }
+            | Plan::Refuse(_) => false,
+        }
+    }
+
+    /// Switches protocols on both sides and splices them, on exactly 101 (CVE-2018-1002105). An error is relayed;
+    /// anything else is no answer to this question.
+    async fn tunnel(
+        &self,
+        exchange: &mut Exchange,
+        request: Authorized,
+    ) -> Result<Response<Body>, Reject> {
+        let Some(client) = exchange.take_upgrade() else {
+            return Err(Reject::Refused(Refusal::Upgrade));
+        };
+        match self.on.upstream.upgrade(request).await? {
+            Switch::Declined(response) => {
+                answer::forwarded(&exchange.what, response).map_err(Reject::Answer)
+            }
+            Switch::Unexpected(status) => {
+                tracing::warn!(
+                    code = status.as_u16(),
+                    "an upgrade was answered by something else"
+                );
+                Err(Reject::Answer(BadAnswer::Upgrade))
+            }
+            Switch::Agreed(response, tunnel) => {
+                let drain = self.on.drain.clone();
+                self.on.tasks.spawn(async move {
+                    match client.await {
+                        Ok(client) => {
+                            let traffic = tunnel.splice(client, drain.forced()).await;
+                            tracing::debug!(up = traffic.up, down = traffic.down, "tunnel ended");
+                        }
+                        Err(error) => {
+                            tracing::debug!(
+                                error = &error as &dyn std::error::Error,
+                                "the client did not switch"
+                            );
+                        }
+                    }
+                });
+                Ok(response)
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The resume guard as the pipeline sees it: one lock, held for a look-up, touched by requests for narrowed kinds only.
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::Proxy;
+use super::reject::Reject;
+use crate::catalog::KindFacts;
+use crate::filter::Seen;
+use crate::identity::IdentityKey;
+use crate::k8s::list_options::ContinueToken;
+use crate::k8s::list_options::ListOptions;
+use crate::policy;
+use crate::tenancy::scope::Generation;
+use crate::watch::guard::Admit;
+use crate::watch::guard::Guard;
+use crate::watch::guard::Now;
+use crate::watch::guard::Position;
+
+/// Identities times narrowed kinds whose positions are remembered: a few hundred bytes each, 4 KiB at the most. One that
+/// is forgotten costs its clients a relist.
+const CAPACITY: usize = 16_384;
+
+/// The positions handed out by this replica. `watch::guard` has the rules.
+#[derive(Debug)]
+pub(super) struct Positions {
+    guard: Mutex<Guard>,
+}
+
+/// Whose positions of which kind a request asks about or makes, and in which state of affairs it was decided.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    pub(super) who: IdentityKey,
+    pub(super) kind: KindFacts,
+    pub(super) now: Now,
+}
+
+impl Default for Positions {
+    fn default() -> Self {
+        Self {
+            guard: Mutex::new(Guard::new(CAPACITY)),
+        }
+    }
+}
+
+impl Positions {
+    /// Whether a watch with these options may begin where it wants to. One that begins with the present state may
+    /// always: `sendInitialEvents=true`, or no resourceVersion.
+    pub(super) fn admit_watch(&self, holder: &Holder, options: &ListOptions) -> Admit {
+        match resumes_at(options) {
+            None => Admit::Pass,
+            Some(at) => self.guard().admit(
+                &holder.who,
+                &holder.kind.resource,
+                Position::parse(at),
+                holder.now,
+            ),
+        }
+    }
+
+    /// Whether the page that `token` asks for may be fetched.
+    pub(super) fn admit_page(&self, holder: &Holder, token: &ContinueToken) -> Admit {
+        let at = Position::of_token(token.resource_version);
+        self.guard()
+            .admit_page(&holder.who, &holder.kind.resource, at, holder.now)
+    }
+
+    /// Whether nothing may begin at `at`, so that a list answered there had better be asked again.
+    pub(super) fn is_under_floor(&self, holder: &Holder, at: Option<&str>) -> bool {
+        match at.and_then(Position::parse) {
+            None => false,
+            Some(at) => self
+                .guard()
+                .floor(&holder.who, &holder.kind.resource, holder.now)
+                .is_some_and(|floor| at <= floor),
+        }
+    }
+
+    /// A client is about to have a list whole, or a page of it. `now` is the generation in force now, which may be past
+    /// the one the list was decided under.
+    pub(super) fn on_list(&self, holder: &Holder, seen: &Seen, now: Generation) {
+        let Some(at) = seen.resource_version.as_deref().and_then(Position::parse) else {
+            return;
+        };
+        let (under, now) = (
+            holder.now.generation,
+            Now {
+                generation: now,
+                ..holder.now
+            },
+        );
+        let mut guard = self.guard();
+        if seen.continued {
+            guard.on_page(&holder.who, &holder.kind.resource, at, under, now);
+        } else {
+            guard.on_issued(&holder.who, &holder.kind.resource, at, under, now);
+        }
+    }
+
+    /// A client is about to have an event or bookmark.
+    pub(super) fn on_event(&self, holder: &Holder, at: Position, now: Generation) {
+        let now_in_force = Now {
+            generation: now,
+            ..holder.now
+        };
+        self.guard().on_issued(
+            &holder.who,
+            &holder.kind.resource,
+            at,
+            holder.now.generation,
+            now_in_force,
+        );
+    }
+
+    fn guard(&self) -> MutexGuard<'_, Guard> {
+        // Every method of the guard leaves it whole; a panic elsewhere has not touched it.
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The position a watch wants to begin at, if it does not begin with the present state.
+pub(super) fn resumes_at(options: &ListOptions) -> Option<&str> {
+    match (
+        options.send_initial_events,
+        options.resource_version.as_deref(),
+    ) {
+        (Some(true), _) | (_, None | Some("0")) => None,
+        (Some(false) | None, Some(at)) => Some(at),
+    }
+}
+
+impl Proxy {
+    /// Reads, once and at the start, where each narrowed kind stands: what a predecessor of this process handed out lies at
+    /// or below it. Tries until it succeeds.
+    pub async fn learn_base(&self) {
+        for (kind, version) in policy::narrowed_kinds() {
+            let mut pause = Duration::from_millis(100);
+            let fresh = loop {
+                match self.on.reader.position(&kind, version).await {
+                    Ok(fresh) => break Position::parse(&fresh.0),
+                    Err(error) => {
+                        tracing::debug!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot read a first position yet"
+                        );
+                    }
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(10));
+            };
+            // One that cannot be compared leaves the base unknown, and every resume expired.
+            if let Some(fresh) = fresh {
+                self.positions.guard().on_base(&kind, fresh);
+            }
+        }
+    }
+
+    /// Reads a fresh position where the guard needs one: the plan of this identity for this kind has flipped, or nothing
+    /// is known yet of what was handed out before this process began.
+    ///
+    /// # Errors
+    /// [`Reject::Stale`] if it cannot be read now.
+    pub(super) async fn ensure_floor(&self, holder: &Holder) -> Result<(), Reject> {
+        if !self
+            .positions
+            .guard()
+            .needs_floor(&holder.who, &holder.kind.resource, holder.now)
+        {
+            return Ok(());
+        }
+        let fresh = match self
+            .on
+            .reader
+            .position(&holder.kind.resource, &holder.kind.version)
+            .await
+        {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot read a fresh position"
+                );
+                return Err(Reject::Stale);
+            }
+        };
+        let fresh = Position::parse(&fresh.0).ok_or(Reject::Stale)?;
+        self.positions
+            .guard()
+            .on_floor(&holder.who, &holder.kind.resource, fresh, holder.now);
+        Ok(())
+    }
+}
