@@ -1,0 +1,271 @@
+//! The composition root: [`bind`] takes every port and reads every file, [`Bound::run`] spawns what lives long. It
+//! decides nothing.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin;
+use crate::authn;
+use crate::authn::Authn;
+use crate::authn::Clock;
+use crate::catalog::Catalog;
+use crate::catalog::discover;
+use crate::cluster::Cluster;
+use crate::drain;
+use crate::listen;
+use crate::listen::TlsFiles;
+use crate::listen::TlsSource;
+use crate::metrics::Metrics;
+use crate::proxy::Foundations;
+use crate::proxy::Narrowing;
+use crate::proxy::Proxy;
+use crate::reader::Reader;
+use crate::ready::Readiness;
+use crate::ready::ReadyHandle;
+use crate::tenancy;
+use crate::tenancy::Tenancy;
+use crate::upstream;
+use crate::upstream::Upstream;
+
+/// Everything the program is told: the sum of its modules' settings.
+pub struct Config {
+    /// The API server, and who the proxy is there.
+    pub cluster: Cluster,
+    /// Who may prove himself, and how.
+    pub authn: authn::Settings,
+    /// Whose facts count.
+    pub tenancy: tenancy::Settings,
+    /// Where clients come in.
+    pub listen: listen::Settings,
+    /// With which certificate.
+    pub tls: Tls,
+    /// Where kubelet probes; `None`: nowhere.
+    pub probe: Option<SocketAddr>,
+    /// Where Prometheus scrapes; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Whether wider rights of an identity are honoured.
+    pub narrowing: Narrowing,
+    /// How long requests and watches may take to end at shutdown.
+    pub grace: Duration,
+}
+
+/// How clients are encrypted.
+pub enum Tls {
+    /// With the certificate in these files, read again when they change.
+    Files(TlsFiles),
+    /// With this pair of PEM texts.
+    Pair {
+        /// The certificate, then its chain.
+        certificate: String,
+        /// Its key.
+        key: String,
+    },
+    /// Not at all (`--enable-ssl=false`): tokens in the clear, for a TLS terminator on the same host.
+    Plain,
+}
+
+/// Everything taken and read, nothing running.
+pub struct Bound {
+    main: listen::Bound,
+    probe: Option<listen::Bound>,
+    scrape: Option<listen::Bound>,
+    tls: Option<Arc<TlsSource>>,
+    on: Foundations,
+    keys: Option<authn::Background>,
+    narrowing: Narrowing,
+    grace: Duration,
+    drain: drain::Drain,
+    /// Until everything that must be waited for holds a handle of its own.
+    starting: ReadyHandle,
+}
+
+/// Takes every port and reads every file. Needs a tokio runtime: clients of the API server are made here.
+///
+/// # Errors
+/// The first thing that cannot be had, with its cause. A missing certificate is none: the process waits for it, not
+/// ready.
+pub fn bind(config: Config) -> anyhow::Result<Bound> {
+    let own = kube::Client::try_from(config.cluster.config.clone())
+        .context("cannot make a client for the proxy's own service account")?;
+    let reader =
+        Reader::new(config.cluster.config).context("cannot make a client for the reader")?;
+    let (authn, keys) = Authn::new(config.authn, Some(own), Clock::system())
+        .context("cannot set up authentication")?;
+    let upstream = Upstream::new(config.cluster.target, upstream::Settings::default())
+        .context("the API server's address cannot be used")?;
+    let (drain, watcher) = drain::channel();
+    let bind = |address: SocketAddr| {
+        listen::bind(listen::Settings {
+            address: Some(address.ip()),
+            port: address.port(),
+            ..listen::Settings::default()
+        })
+        .with_context(|| format!("cannot listen on {address}"))
+    };
+    let tls = match config.tls {
+        Tls::Plain => None,
+        Tls::Files(files) => Some(Arc::new(TlsSource::open(files))),
+        Tls::Pair { certificate, key } => Some(Arc::new(TlsSource::fixed(certificate, key))),
+    };
+    let port = config.listen.port;
+    let readiness = Readiness::new();
+    Ok(Bound {
+        main: listen::bind(config.listen)
+            .with_context(|| format!("cannot listen on port {port}"))?,
+        probe: config.probe.map(bind).transpose()?,
+        scrape: config.metrics.map(bind).transpose()?,
+        tls,
+        on: Foundations {
+            authn,
+            catalog: Arc::new(ArcSwap::from_pointee(Catalog::default())),
+            tenancy: Tenancy::new(config.tenancy),
+            reader,
+            upstream: Arc::new(upstream),
+            own_token: Arc::new(config.cluster.own_token),
+            readiness: readiness.clone(),
+            metrics: Arc::new(Metrics::default()),
+            drain: watcher,
+            tasks: TaskTracker::new(),
+        },
+        keys: Some(keys),
+        narrowing: config.narrowing,
+        grace: config.grace,
+        drain,
+        starting: readiness.handle("start"),
+    })
+}
+
+impl Bound {
+    /// Where clients come in.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.main.address()
+    }
+
+    /// Where kubelet probes, if anywhere.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn probe_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.probe.as_ref().map(listen::Bound::address).transpose()
+    }
+
+    /// What is still missing before requests can be answered.
+    pub fn readiness(&self) -> Readiness {
+        self.on.readiness.clone()
+    }
+
+    /// Runs until `shutdown` completes, then drains: no new connections, requests in flight finish, watches end cleanly.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> drain::Drained {
+        let stop = CancellationToken::new();
+        let background = TaskTracker::new();
+        if let Some(keys) = self.keys.take() {
+            self.spawn_background(&background, &stop, keys);
+        }
+        let Self {
+            main,
+            probe,
+            scrape,
+            tls,
+            on,
+            narrowing,
+            grace,
+            drain,
+            starting,
+            ..
+        } = self;
+        let (readiness, metrics) = (on.readiness.clone(), Arc::clone(&on.metrics));
+        let watcher = on.drain.clone();
+        let tasks = on.tasks.clone();
+        let first_position = on.readiness.handle("first position");
+        let proxy = Proxy::new(on, narrowing);
+        let learning = Arc::clone(&proxy);
+        background.spawn(stop.clone().run_until_cancelled_owned(async move {
+            learning.learn_base().await;
+            drop((learning, first_position));
+        }));
+        drop(starting);
+        let serving = watcher.clone();
+        tasks.spawn(async move {
+            let handler = move |request, connection| Arc::clone(&proxy).handle(request, connection);
+            main.serve(tls, handler, serving).await;
+        });
+        if let Some(probe) = probe {
+            let handler =
+                move |request, _connection| std::future::ready(admin::probe(&request, &readiness));
+            background.spawn(stop.clone().run_until_cancelled_owned(probe.serve(
+                None,
+                handler,
+                watcher.clone(),
+            )));
+        }
+        if let Some(scrape) = scrape {
+            let handler = move |request, _connection| {
+                std::future::ready(admin::metrics(&request, || metrics.render()))
+            };
+            background.spawn(stop.clone().run_until_cancelled_owned(scrape.serve(
+                None,
+                handler,
+                watcher.clone(),
+            )));
+        }
+        drop(watcher);
+        shutdown.await;
+        tracing::info!(grace_seconds = grace.as_secs(), "shutting down");
+        let drained = drain.drain(grace).await;
+        stop.cancel();
+        background.close();
+        background.wait().await;
+        tasks.close();
+        drained
+    }
+
+    /// Informers, discovery, key fetches and the files that may change. What must be there before requests can be
+    /// answered holds a readiness handle until it is.
+    fn spawn_background(
+        &self,
+        background: &TaskTracker,
+        stop: &CancellationToken,
+        keys: authn::Background,
+    ) {
+        let (on, client) = (&self.on, self.on.reader.client().clone());
+        let until_stopped = |task: authn::Task| {
+            background.spawn(stop.clone().run_until_cancelled_owned(task));
+        };
+        let first_look = on.readiness.handle("discovery");
+        let catalog = Arc::clone(&on.catalog);
+        until_stopped(Box::pin({
+            let client = client.clone();
+            async move { match discover::keep_current(client, catalog, || drop(first_look)).await {} }
+        }));
+        background.spawn(on.tenancy.clone().run(client, &on.readiness, stop.clone()));
+        keys.into_iter().for_each(&until_stopped);
+        let (authn, logins) = (on.authn.clone(), on.readiness.handle("identity provider"));
+        until_stopped(Box::pin(async move {
+            authn.ready().await;
+            drop(logins);
+        }));
+        let own_token = Arc::clone(&on.own_token);
+        until_stopped(Box::pin(async move { own_token.run().await }));
+        if let Some(tls) = &self.tls {
+            let (files, certificate) =
+                (Arc::clone(tls), on.readiness.handle("serving certificate"));
+            until_stopped(Box::pin(async move {
+                let available = async {
+                    files.files().available().await;
+                    drop(certificate);
+                };
+                tokio::join!(files.files().run(), available);
+            }));
+        }
+    }
+}
