@@ -1,0 +1,110 @@
+//! What the tests stand on: the two worlds, the proxy in front of them, clients, and waiting with a deadline.
+
+pub mod audit;
+pub mod bed;
+pub mod chart;
+pub mod http;
+pub mod kubectl;
+pub mod people;
+pub mod proxy;
+pub mod world;
+
+use std::future::Future;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+/// How long something that must happen may take on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a whole test may take.
+const TEST: Duration = Duration::from_secs(180);
+
+/// One for all tests: the worlds and the proxies in front of them outlive the test that started them.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    kube_tenant_proxy::install_crypto();
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+});
+
+/// Runs one test.
+pub fn run(test: impl Future<Output = ()>) {
+    RUNTIME.block_on(async {
+        tokio::time::timeout(TEST, test)
+            .await
+            .expect("the test took too long");
+    });
+}
+
+/// Makes `real::name` and `demo::name` of each `async fn name(world: &'static World)`.
+macro_rules! in_both_worlds {
+    ($($name:ident),+ $(,)?) => {
+        mod real {
+            $(#[test]
+            fn $name() {
+                $crate::harness::run(async { super::$name($crate::harness::world::World::real().await).await });
+            })+
+        }
+        mod demo {
+            $(#[test]
+            fn $name() {
+                $crate::harness::run(async { super::$name($crate::harness::world::World::demo().await).await });
+            })+
+        }
+    };
+}
+
+/// Makes `real_only::name`, for what the embedded API server does not serve.
+#[allow(unused_macros, reason = "not every file has such a test")]
+macro_rules! in_the_real_world {
+    ($($name:ident),+ $(,)?) => {
+        mod real_only {
+            $(#[test]
+            fn $name() {
+                $crate::harness::run(async { super::$name($crate::harness::world::World::real().await).await });
+            })+
+        }
+    };
+}
+
+/// Tries until `attempt` gives something, for at most [`DEADLINE`].
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    mut attempt: impl FnMut() -> F,
+) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(why) => assert!(Instant::now() < until, "not within {DEADLINE:?}: {why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The path that one of the repository's tool scripts prints.
+pub fn tool(script: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+    output(&mut Command::new(path)).trim().to_owned()
+}
+
+/// What a command prints; it must succeed.
+pub fn output(command: &mut Command) -> String {
+    let done = command
+        .output()
+        .unwrap_or_else(|why| panic!("{command:?}: {why}"));
+    let errors = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?} failed: {errors}");
+    String::from_utf8(done.stdout).unwrap()
+}

@@ -1,0 +1,320 @@
+//! A plain HTTPS client, one connection per request: what is sent is exactly what a test says.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use http::Request;
+use http::StatusCode;
+use http::Uri;
+use http::header;
+use http_body_util::BodyExt;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::ServerName;
+use rustls_pki_types::pem::PemObject;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::DEADLINE;
+
+/// Protobuf, as client-go's typed clients ask for it.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// Somebody who calls a server: the proxy, or the API server itself.
+#[derive(Clone)]
+pub struct Caller {
+    base: Uri,
+    roots: Arc<rustls::RootCertStore>,
+    headers: HeaderMap,
+    version: http::Version,
+}
+
+impl Caller {
+    /// Of the server at `url`, whose certificate `ca` signed; without a credential.
+    pub fn new(url: &str, ca: &str) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        Self {
+            base: url.parse().unwrap(),
+            roots: Arc::new(roots),
+            headers: HeaderMap::new(),
+            version: http::Version::HTTP_11,
+        }
+    }
+
+    /// With a bearer token.
+    pub fn bearing(self, token: &str) -> Self {
+        self.saying("authorization", &format!("Bearer {token}"))
+    }
+
+    /// With one more header, also of a name that is there already.
+    pub fn saying(mut self, name: &str, value: &str) -> Self {
+        self.headers.append(
+            HeaderName::try_from(name).unwrap(),
+            HeaderValue::try_from(value).unwrap(),
+        );
+        self
+    }
+
+    /// Asking for this media type.
+    pub fn accepting(self, media: &str) -> Self {
+        self.saying("accept", media)
+    }
+
+    /// Over HTTP/2.
+    pub fn over_h2(mut self) -> Self {
+        self.version = http::Version::HTTP_2;
+        self
+    }
+
+    /// The answer to a GET.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// The answer to a POST of JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// The whole answer to a request.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let response = self.open(method, path, body).await;
+        let (head, body) = response.into_parts();
+        let body = tokio::time::timeout(DEADLINE, body.collect())
+            .await
+            .expect("the answer did not end");
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.expect("the answer broke off").to_bytes(),
+        }
+    }
+
+    /// The stream that a watch answers with.
+    pub async fn watch(&self, path: &str) -> Stream {
+        let (head, body) = self.open(Method::GET, path, None).await.into_parts();
+        Stream {
+            status: head.status,
+            body,
+            seen: BytesMut::new(),
+            read: 0,
+        }
+    }
+
+    /// An answer whose body is still to come.
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> http::Response<Incoming> {
+        let mut request = Request::new(Full::new(
+            body.map_or_else(Bytes::new, |json| json.to_string().into()),
+        ));
+        *request.method_mut() = method;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers.clone();
+        if body.is_some() {
+            request
+                .headers_mut()
+                .entry(header::CONTENT_TYPE)
+                .or_insert(HeaderValue::from_static("application/json"));
+        }
+        let authority = self.base.authority().unwrap();
+        let stream = TokioIo::new(self.connect().await);
+        let answer = async {
+            if self.version == http::Version::HTTP_2 {
+                *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap();
+                let (mut send, connection) =
+                    hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                        .await
+                        .unwrap();
+                tokio::spawn(connection);
+                send.send_request(request).await
+            } else {
+                *request.uri_mut() = path.parse().unwrap();
+                request
+                    .headers_mut()
+                    .insert(header::HOST, authority.as_str().parse().unwrap());
+                let (mut send, connection) =
+                    hyper::client::conn::http1::handshake(stream).await.unwrap();
+                tokio::spawn(connection.with_upgrades());
+                send.send_request(request).await
+            }
+        };
+        tokio::time::timeout(DEADLINE, answer)
+            .await
+            .expect("no answer")
+            .expect("the connection broke")
+    }
+
+    /// A connection, for what is not HTTP as a library writes it.
+    pub async fn connect(&self) -> TlsStream<TcpStream> {
+        self.try_connect().await.unwrap()
+    }
+
+    /// A connection, if the server takes it and its certificate is good.
+    pub async fn try_connect(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
+        config.alpn_protocols = match self.version {
+            http::Version::HTTP_2 => vec![b"h2".to_vec()],
+            _ => vec![b"http/1.1".to_vec()],
+        };
+        let (host, port) = (
+            self.base.host().unwrap().to_owned(),
+            self.base.port_u16().unwrap(),
+        );
+        let tcp = TcpStream::connect((host.as_str(), port)).await?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from(host).unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Its body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.text()))
+    }
+
+    /// Its body as text, for messages and for looking for what must not be there.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The names of the objects of a list, in order.
+    pub fn names(&self) -> Vec<String> {
+        let list = self.json();
+        let items = list["items"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{} is no list: {list}", self.status));
+        items
+            .iter()
+            .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The list's position.
+    pub fn position(&self) -> String {
+        self.json()["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+}
+
+/// A watch under way, in JSON.
+pub struct Stream {
+    pub status: StatusCode,
+    body: Incoming,
+    seen: BytesMut,
+    read: usize,
+}
+
+impl Stream {
+    /// The next event; `None` at the end of the stream.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            let unread = &self.seen[self.read..];
+            if let Some(end) = unread.iter().position(|&byte| byte == b'\n') {
+                let event = serde_json::from_slice(&unread[..end]).unwrap();
+                self.read += end + 1;
+                return Some(event);
+            }
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await;
+            match frame.unwrap_or_else(|_| panic!("nothing more after {}", self.text())) {
+                Some(frame) => self
+                    .seen
+                    .extend_from_slice(frame.expect("the watch broke off").data_ref().unwrap()),
+                None => return None,
+            }
+        }
+    }
+
+    /// Events up to and with the first that `wanted` is true of.
+    pub async fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Vec<Value> {
+        let mut events = Vec::new();
+        loop {
+            let event = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("the watch ended with {}", self.text()));
+            let found = wanted(&event);
+            events.push(event);
+            if found {
+                return events;
+            }
+        }
+    }
+
+    /// Everything up to the end.
+    pub async fn rest(&mut self) -> Vec<Value> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
+    }
+
+    /// Every byte up to the end, of a stream in any encoding.
+    pub async fn text_to_the_end(&mut self) -> String {
+        loop {
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame())
+                .await
+                .expect("the watch goes on");
+            match frame {
+                Some(frame) => self
+                    .seen
+                    .extend_from_slice(frame.expect("the watch broke off").data_ref().unwrap()),
+                None => return self.text(),
+            }
+        }
+    }
+
+    /// Every byte so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+}
+
+/// `type name` of an event, for comparison in one glance.
+pub fn told(event: &Value) -> String {
+    let mut text = event["type"].as_str().unwrap().to_owned();
+    if let Some(name) = event["object"]["metadata"]["name"].as_str() {
+        write!(text, " {name}").unwrap();
+    }
+    text
+}
+
+/// Whether an event tells the client to list again.
+pub fn is_expired(event: &Value) -> bool {
+    event["type"] == "ERROR"
+        && event["object"]["code"] == 410
+        && event["object"]["reason"] == "Expired"
+}

@@ -1,0 +1,224 @@
+//! The proxy as it is shipped, in this process, on a free port, with TLS of its own.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use http::StatusCode;
+use kube_tenant_proxy::app;
+use kube_tenant_proxy::app::Tls;
+use kube_tenant_proxy::authn;
+use kube_tenant_proxy::cluster::Cluster;
+use kube_tenant_proxy::config::File;
+use kube_tenant_proxy::drain::Drained;
+use kube_tenant_proxy::identity::GroupName;
+use kube_tenant_proxy::listen;
+use kube_tenant_proxy::listen::TlsFiles;
+use kube_tenant_proxy::proxy::Narrowing;
+use kube_tenant_proxy::tenancy;
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyPair;
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::chart;
+use super::eventually;
+use super::http::Caller;
+use super::kubectl::Kubectl;
+use super::people::Person;
+use super::world::World;
+
+/// How people prove themselves, and how their requests go upstream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The proxy verifies tokens itself, and passes them on.
+    Token,
+    /// The proxy verifies tokens itself, and speaks for their bearers.
+    Impersonate,
+    /// The proxy asks the API server whose a token is, and passes it on.
+    Review,
+}
+
+/// What a proxy is set up with.
+pub struct Setup {
+    pub mode: Mode,
+    pub narrowing: Narrowing,
+    /// How long a drain may take.
+    pub grace: Duration,
+    /// Files to serve with, and the CA that signed them; otherwise a pair made for this proxy alone.
+    pub files: Option<(TlsFiles, String)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Token,
+            narrowing: Narrowing::UnlessAllowed,
+            grace: Duration::from_secs(10),
+            files: None,
+        }
+    }
+}
+
+/// A proxy that is ready. Dropped, it shuts down.
+pub struct Proxy {
+    pub url: String,
+    pub ca: String,
+    stop: CancellationToken,
+    run: Mutex<Option<JoinHandle<Drained>>>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Proxy {
+    /// Starts one and waits until it is ready.
+    pub async fn start(world: &World, setup: Setup) -> Self {
+        let (ca, tls) = match setup.files {
+            Some((files, ca)) => (ca, Tls::Files(files)),
+            None => {
+                let Serving {
+                    ca,
+                    certificate,
+                    key,
+                } = serving_certificate();
+                (ca, Tls::Pair { certificate, key })
+            }
+        };
+        let release = match setup.mode {
+            Mode::Impersonate => chart::IMPERSONATING,
+            Mode::Token | Mode::Review => chart::RELEASE,
+        };
+        let own_token = world.install(release).await;
+        let mut tenancy = tenancy::Settings::default();
+        tenancy
+            .rules
+            .ignored_groups
+            .push(GroupName::parse(&world.groups.admins).unwrap());
+        let bound = app::bind(app::Config {
+            cluster: Cluster::of(&world.url, &world.ca, &own_token).unwrap(),
+            authn: authentication(world, setup.mode),
+            tenancy,
+            listen: listen::Settings {
+                address: Some(Ipv4Addr::LOCALHOST.into()),
+                port: 0,
+                ..listen::Settings::default()
+            },
+            tls,
+            probe: None,
+            metrics: None,
+            narrowing: setup.narrowing,
+            grace: setup.grace,
+        })
+        .unwrap();
+        let (url, readiness) = (
+            format!("https://{}", bound.address().unwrap()),
+            bound.readiness(),
+        );
+        let stop = CancellationToken::new();
+        let run = tokio::spawn(bound.run(stop.clone().cancelled_owned()));
+        tokio::time::timeout(super::DEADLINE, readiness.ready())
+            .await
+            .expect("the proxy did not become ready");
+        let proxy = Self {
+            url,
+            ca,
+            stop,
+            run: Mutex::new(Some(run)),
+        };
+        // Until it refuses strangers, and not everybody.
+        eventually(|| async {
+            let refused = proxy.anybody().get("/version").await;
+            (refused.status == StatusCode::UNAUTHORIZED)
+                .then_some(())
+                .ok_or_else(|| refused.text())
+        })
+        .await;
+        proxy
+    }
+
+    /// Somebody without a credential at this proxy.
+    pub fn anybody(&self) -> Caller {
+        Caller::new(&self.url, &self.ca)
+    }
+
+    /// `person` at this proxy.
+    pub fn caller(&self, person: &Person) -> Caller {
+        self.anybody().bearing(&person.token)
+    }
+
+    /// `person`'s kubectl at this proxy.
+    pub fn kubectl(&self, person: &Person) -> Kubectl {
+        Kubectl::new(&self.url, &self.ca, &person.token)
+    }
+
+    /// Says that it is time to go, as SIGTERM does.
+    pub fn begin_shutdown(&self) {
+        self.stop.cancel();
+    }
+
+    /// How the shutdown went.
+    pub async fn ended(&self) -> Drained {
+        let run = self.run.lock().await.take().unwrap();
+        tokio::time::timeout(super::DEADLINE, run)
+            .await
+            .expect("the proxy did not end")
+            .unwrap()
+    }
+}
+
+fn authentication(world: &World, mode: Mode) -> authn::Settings {
+    let upstream = match mode {
+        Mode::Token => "token",
+        Mode::Impersonate => "impersonate",
+        Mode::Review => return authn::Settings::default(),
+    };
+    let file = json!({"authentication": {"jwt": [{
+        "issuer": {
+            "url": world.issuer.url,
+            "discoveryURL": world.issuer.discovery_url,
+            "certificateAuthority": world.issuer.ca,
+            "audiences": [world.issuer.audience],
+        },
+        "claimMappings": {
+            "username": {"claims": ["upn", "oid"], "prefix": ""},
+            "groups": {"claim": "groups", "prefix": ""},
+        },
+        "upstream": upstream,
+    }]}});
+    // JSON is YAML.
+    let file = File::parse("it", &file.to_string()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    file.authentication
+}
+
+/// A certificate for this machine, in PEM.
+pub struct Serving {
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+/// One of a CA made for it.
+pub fn serving_certificate() -> Serving {
+    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&ca_key).unwrap();
+    let leaf =
+        CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let leaf = leaf
+        .signed_by(&key, &Issuer::from_params(&params, &ca_key))
+        .unwrap();
+    Serving {
+        ca: ca.pem(),
+        certificate: leaf.pem(),
+        key: key.serialize_pem(),
+    }
+}

@@ -1,0 +1,126 @@
+//! What is not narrowed passes as the person's own request, bytes untouched both ways.
+
+use http::StatusCode;
+use http::header;
+
+use crate::harness::world::World;
+use crate::lists::settled;
+
+in_both_worlds!(
+    answers_are_the_api_servers_own,
+    discovery_keeps_its_etag,
+    a_websocket_watch_of_namespaces_is_refused,
+    a_long_selector_passes_and_a_longer_one_is_a_414,
+    large_headers_pass,
+);
+
+async fn answers_are_the_api_servers_own(world: &'static World) {
+    let tenant = settled(world, &["dev"]).await;
+    let (through, direct) = (
+        world.proxy().await.caller(&tenant.owner),
+        world.direct(&tenant.owner),
+    );
+    for path in [
+        "/version",
+        "/api",
+        "/apis",
+        "/api/v1",
+        "/apis/capsule.clastix.io/v1beta2",
+        "/api/v1/nodes",
+        "/api/v1/secrets",
+        "/api/v1/namespaces/default/secrets/x",
+        "/apis/there.is.none/v1/such-things",
+    ] {
+        let (ours, theirs) = (through.get(path).await, direct.get(path).await);
+        assert_eq!(
+            (ours.status, ours.text()),
+            (theirs.status, theirs.text()),
+            "{path}"
+        );
+        assert_eq!(
+            ours.headers.get(header::CONTENT_TYPE),
+            theirs.headers.get(header::CONTENT_TYPE),
+            "{path}"
+        );
+    }
+}
+
+async fn discovery_keeps_its_etag(world: &'static World) {
+    let tenant = settled(world, &["dev"]).await;
+    let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let caller = world
+        .proxy()
+        .await
+        .caller(&tenant.owner)
+        .accepting(aggregated);
+    let first = caller.get("/apis").await;
+    assert_eq!(first.status, StatusCode::OK);
+    let etag = first.headers[header::ETAG].to_str().unwrap().to_owned();
+    let second = caller.saying("if-none-match", &etag).get("/apis").await;
+    assert_eq!(
+        (second.status, second.text().as_str()),
+        (StatusCode::NOT_MODIFIED, "")
+    );
+}
+
+async fn a_websocket_watch_of_namespaces_is_refused(world: &'static World) {
+    let tenant = settled(world, &["dev"]).await;
+    let caller = world.proxy().await.caller(&tenant.owner);
+    let upgrading = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let caller = upgrading
+        .iter()
+        .fold(caller, |caller, (name, value)| caller.saying(name, value));
+    let answer = caller.get("/api/v1/namespaces?watch=1").await;
+    // Clients that can fall back to an HTTP watch do so on a 503.
+    assert_eq!(
+        answer.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        answer.text()
+    );
+}
+
+async fn a_long_selector_passes_and_a_longer_one_is_a_414(world: &'static World) {
+    let tenant = settled(world, &["dev"]).await;
+    let caller = world.proxy().await.caller(&tenant.owner);
+    let selector = |bytes: usize| {
+        let names = ["x".repeat(60), ",".to_owned()].concat().repeat(bytes / 61);
+        format!(
+            "/api/v1/namespaces?labelSelector=kubernetes.io/metadata.name%20in%20({names}{})",
+            tenant.namespaces[0]
+        )
+    };
+    let long = caller.get(&selector(60_000)).await;
+    assert_eq!(
+        (long.status, long.names()),
+        (StatusCode::OK, tenant.namespaces.clone())
+    );
+    let (status, text) = crate::hostile::raw(
+        world,
+        &tenant.owner.token,
+        &format!("GET {}", selector(80_000)),
+    )
+    .await;
+    assert_eq!(status, 414, "{text}");
+}
+
+async fn large_headers_pass(world: &'static World) {
+    let tenant = settled(world, &["dev"]).await;
+    for h2 in [false, true] {
+        let mut caller = world.proxy().await.caller(&tenant.owner);
+        caller = caller.saying("x-padding", &"x".repeat(16 * 1024));
+        if h2 {
+            caller = caller.over_h2();
+        }
+        assert_eq!(
+            caller.get("/api/v1/namespaces").await.names(),
+            tenant.namespaces,
+            "h2: {h2}"
+        );
+    }
+}
