@@ -205,7 +205,8 @@ impl Proxy {
                     then,
                     keep,
                 } => {
-                    self.user_first(exchange, &kind, own, then, &keep, lease)
+                    let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
+                    self.user_first(exchange, &holder, own, then, &keep, lease)
                         .await?
                 }
                 Plan::Ask { permit, question } => {

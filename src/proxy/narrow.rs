@@ -140,7 +140,7 @@ impl Proxy {
     }
 
     /// Narrowed answers rest on facts; without contact to their source for too long there are none.
-    fn demand_fresh_facts(&self) -> Result<(), Reject> {
+    pub(super) fn demand_fresh_facts(&self) -> Result<(), Reject> {
         match self.on.tenancy.freshness() {
             Freshness::Fresh | Freshness::Unready => Ok(()),
             Freshness::Stale => Err(Reject::Stale),

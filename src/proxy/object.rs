@@ -10,6 +10,7 @@ use super::Proxy;
 use super::answer;
 use super::exchange::Exchange;
 use super::lease::Lease;
+use super::positions::Holder;
 use super::reject::Reject;
 use crate::body::Body;
 use crate::body::collect;
@@ -27,13 +28,12 @@ impl Proxy {
     pub(super) async fn user_first(
         &self,
         exchange: &mut Exchange,
-        kind: &KindFacts,
+        holder: &Holder,
         own: Permit,
         then: Permit,
         keep: &Keep,
         lease: &Lease,
     ) -> Result<Option<Response<Body>>, Reject> {
-        let generation = lease.presence.scope().generation;
         let request = self.authorized(exchange, own)?;
         let his = self.on.upstream.send(request, exchange.take_body()).await?;
         if his.status() != StatusCode::FORBIDDEN {
@@ -41,8 +41,8 @@ impl Proxy {
                 .map(Some)
                 .map_err(Reject::Answer);
         }
-        let shown = self.read_object(exchange, kind, then, keep).await;
-        if lease.presence.scope().generation != generation {
+        let shown = self.read_object(exchange, &holder.kind, then, keep).await;
+        if lease.presence.scope().generation != holder.now.generation {
             return Ok(None);
         }
         match shown {
@@ -61,6 +61,7 @@ impl Proxy {
         then: Permit,
         keep: &Keep,
     ) -> Option<Response<Body>> {
+        self.demand_fresh_facts().ok()?;
         let media = exchange.media(kind, false).ok()?;
         let request = self
             .authorized(exchange, then)
