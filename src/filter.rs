@@ -148,6 +148,14 @@ impl ListFilter {
 /// # Errors
 /// [`Broken`] if it cannot be read to the end, or has no name, such as a `Status`.
 pub fn name_of(media: Media, body: &[u8]) -> Result<String, Broken> {
+    meta_of(media, body).map(|meta| meta.name)
+}
+
+/// What names the one object that `body` is.
+///
+/// # Errors
+/// As [`name_of`].
+pub fn meta_of(media: Media, body: &[u8]) -> Result<ObjectMeta, Broken> {
     let meta = match layout(media).ok_or(Broken::Encoding)? {
         Layout::Json => {
             let mut cursor = begin(body)?;
@@ -177,7 +185,7 @@ pub fn name_of(media: Media, body: &[u8]) -> Result<String, Broken> {
     if meta.name.is_empty() {
         return Err(wire::Broken::Not("object with a name").into());
     }
-    Ok(meta.name)
+    Ok(meta)
 }
 
 fn begin(body: &[u8]) -> Result<Cursor<'_>, Broken> {

@@ -6,6 +6,7 @@
 mod access;
 mod answer;
 mod ask;
+mod created;
 mod exchange;
 mod forward;
 mod lease;

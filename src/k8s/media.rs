@@ -148,6 +148,17 @@ impl Media {
         is_type && known && (streams || !must_stream)
     }
 
+    /// The encoding of one whole object in an answer of this content type, if it is one that we can read.
+    pub fn of_object(content_type: &str) -> Option<Self> {
+        let objects = [Encoding::Json, Encoding::Protobuf].map(|encoding| Self {
+            encoding,
+            shape: Shape::Object,
+        });
+        objects
+            .into_iter()
+            .find(|media| media.is_answered_by(content_type, false))
+    }
+
     const JSON: Self = Self {
         encoding: Encoding::Json,
         shape: Shape::Object,

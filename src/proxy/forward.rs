@@ -81,7 +81,8 @@ impl Proxy {
             Some(_) if exchange.options().watch => {
                 self.while_forwarded(exchange, lease, lost, response)
             }
-            Some(_) | None => response,
+            Some(_) => response,
+            None => self.once_it_shows(exchange, response).await,
         }))
     }
 

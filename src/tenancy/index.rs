@@ -208,6 +208,14 @@ impl Index {
         gone
     }
 
+    /// Whether the namespace `name` is here as the one with this `uid`.
+    pub fn has_namespace(&self, name: &Namespace, uid: &Uid) -> bool {
+        self.places
+            .get(name)
+            .and_then(|place| place.namespace.as_ref())
+            .is_some_and(|fact| fact.uid == *uid)
+    }
+
     /// Whether anything names `subject`. Whom nothing names need not be looked up again until [`Changes::named`] does.
     pub fn names(&self, subject: &Subject) -> bool {
         self.subjects.contains_key(subject)

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::Changes;
 use super::event::Event;
 use super::event::Source;
+use super::facts::Uid;
 use super::index::Index;
 use super::index::Rules;
 use super::informers;
@@ -45,6 +46,7 @@ use super::subject::Subject;
 use super::subject::subjects_of;
 use crate::identity::Identity;
 use crate::identity::IdentityKey;
+use crate::k8s::names::Namespace;
 use crate::ready::Condition;
 use crate::ready::Readiness;
 
@@ -126,6 +128,8 @@ struct Shared {
     generations: AtomicU64,
     /// The timers may have to ring earlier than they thought.
     wake: Notify,
+    /// Says when the index has taken in events.
+    applied: watch::Sender<()>,
 }
 
 /// What only the one who applies events knows.
@@ -152,6 +156,7 @@ impl Tenancy {
             sources: Sources::new(settings.sources()),
             generations: AtomicU64::new(0),
             wake: Notify::new(),
+            applied: watch::Sender::new(()),
             settings,
         };
         Self {
@@ -240,6 +245,23 @@ impl Tenancy {
         self.publish(&mut writer, &changes);
         drop(writer);
         self.shared.wake.notify_one();
+        self.shared.applied.send_replace(());
+    }
+
+    /// Waits until the namespace `name` with this `uid` is known, and until everything it gives `who` is in his scope:
+    /// whoever has created it must find it in his next list. `who` is present, by the request that created it.
+    ///
+    /// It waits for as long as it takes; the caller bounds it. Cancel-safe.
+    pub async fn has_entered(&self, who: &IdentityKey, name: &Namespace, uid: &Uid) {
+        let mut applied = self.shared.applied.subscribe();
+        while !self.shared.index().has_namespace(name, uid) {
+            if applied.changed().await.is_err() {
+                return;
+            }
+        }
+        while let Some(until) = self.hasten(who) {
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     /// How long each source has been silent.
@@ -302,12 +324,23 @@ impl Tenancy {
             people.carrying(&changes.touched)
         };
         for (person, named) in concerned {
-            self.compute(writer, &person, &named);
+            let _held_until = self.compute(writer, &person, &named);
         }
     }
 
-    /// Computes the scope of `person` and publishes it, or notes when to do so.
-    fn compute(&self, writer: &mut Writer, person: &Person, named: &[Subject]) {
+    /// Publishes what is held back for `who`, if it may be by now. Otherwise says when to come again.
+    fn hasten(&self, who: &IdentityKey) -> Option<Instant> {
+        let mut writer = self.shared.writer();
+        let (person, named) = self.shared.people().with_subjects(who)?;
+        if person.scope.receiver_count() <= 1 {
+            // Nothing is open but the request that waits: there is no watch to spare.
+            writer.granted.remove(who);
+        }
+        self.compute(&mut writer, &person, &named)
+    }
+
+    /// Computes the scope of `person` and publishes it, or notes when to do so and says it.
+    fn compute(&self, writer: &mut Writer, person: &Person, named: &[Subject]) -> Option<Instant> {
         let now = Instant::now();
         let key = *person.who.key();
         let standing = self.shared.index().standing(&person.who, named);
@@ -318,10 +351,10 @@ impl Tenancy {
             now,
         );
         match verdict {
-            Publish::Nothing => return,
+            Publish::Nothing => return None,
             Publish::Later(when) => {
                 writer.held.insert((when, key));
-                return;
+                return Some(when);
             }
             Publish::Grant => {
                 writer.granted.insert(key, now);
@@ -332,6 +365,7 @@ impl Tenancy {
             generation: self.shared.next_generation(),
             standing,
         }));
+        None
     }
 
     /// Does what is due, again and again.
@@ -365,7 +399,7 @@ impl Tenancy {
             writer.held.remove(&(when, key));
             let person = self.shared.people().with_subjects(&key);
             if let Some((person, named)) = person {
-                self.compute(&mut writer, &person, &named);
+                let _held_until = self.compute(&mut writer, &person, &named);
             }
         }
         if now >= writer.swept + SWEEP {

@@ -310,3 +310,41 @@ fn nothing_falls_between_entering_and_a_change() {
         .count();
     assert_eq!(wrong, 0);
 }
+
+/// Waits for a second creation within a second, while `alice` has `open` watches besides the request that creates.
+/// How long it took, and what she sees then.
+async fn second_creation(open: usize) -> (Duration, String) {
+    let (tenancy, alice) = (oil(), identity("alice"));
+    let request = tenancy.present(&alice);
+    let _watches: Vec<Presence> = (0..open).map(|_| tenancy.present(&alice)).collect();
+    let create = |name| tenancy.apply(vec![namespace(name, Some(Timestamp::now()), &["oil"])]);
+    create("e");
+    let (name, uid) = (Namespace::parse("f").unwrap(), Uid::new("f"));
+    let started = Instant::now();
+    tokio::join!(tenancy.has_entered(alice.key(), &name, &uid), async {
+        create("f")
+    });
+    (started.elapsed(), text(&request.scope()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_creates_waits_until_he_sees_it_and_no_longer_than_a_watch_needs() {
+    let all = || "[a b e f]".to_owned();
+    assert_eq!(second_creation(0).await, (Duration::ZERO, all()));
+    let (waited, seen) = second_creation(1).await;
+    assert_eq!(seen, all());
+    assert!(waited > Duration::ZERO && waited <= BETWEEN_GRANTS + Duration::from_millis(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_of_the_same_name_is_not_the_one_waited_for() {
+    let (tenancy, alice) = (oil(), identity("alice"));
+    let _request = tenancy.present(&alice);
+    let (name, uid) = (Namespace::parse("a").unwrap(), Uid::new("later"));
+    let entered = tenancy.has_entered(alice.key(), &name, &uid);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), entered)
+            .await
+            .is_err()
+    );
+}
