@@ -23,6 +23,7 @@ use crate::listen;
 use crate::listen::TlsFiles;
 use crate::listen::TlsSource;
 use crate::metrics::Metrics;
+use crate::policy::Plan;
 use crate::proxy::Foundations;
 use crate::proxy::Narrowing;
 use crate::proxy::Proxy;
@@ -130,7 +131,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             upstream: Arc::new(upstream),
             own_token: Arc::new(config.cluster.own_token),
             readiness: readiness.clone(),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::new(Metrics::new(&Plan::NAMES)),
             drain: watcher,
             tasks: TaskTracker::new(),
         },

@@ -79,6 +79,16 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Every name that [`Plan::name`] gives.
+    pub const NAMES: [&'static str; 6] = [
+        "forward",
+        "narrow-list",
+        "narrow-watch",
+        "user-first",
+        "ask",
+        "refuse",
+    ];
+
     /// The plan's name in logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {

@@ -56,6 +56,9 @@ impl Proxy {
             Narrowing::Always => return OwnRights::none_count(),
             Narrowing::UnlessAllowed => {}
         }
+        if policy::guarded_kind(&exchange.what, catalog).is_none() {
+            return OwnRights::default(); // nobody asks
+        }
         let caller = &exchange.caller;
         let recalled = self.answers.recall(caller.who.key(), Instant::now());
         if let Some(fresh) = recalled.fresh
