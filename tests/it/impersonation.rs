@@ -3,13 +3,9 @@
 use http::StatusCode;
 use kube_tenant_proxy::reader;
 use serde_json::json;
-use tokio::sync::OnceCell;
 
 use crate::harness::people::Tenant;
-use crate::harness::proxy::Mode;
 use crate::harness::proxy::Proxy;
-use crate::harness::proxy::Setup;
-use crate::harness::world::Side;
 use crate::harness::world::World;
 use crate::lists::until_he_sees;
 
@@ -22,22 +18,8 @@ in_both_worlds!(
     in_token_mode_nobody_is_spoken_for,
 );
 
-async fn impersonating(world: &'static World) -> &'static Proxy {
-    static REAL: OnceCell<Proxy> = OnceCell::const_new();
-    static DEMO: OnceCell<Proxy> = OnceCell::const_new();
-    let cell = match world.side {
-        Side::Real(_) => &REAL,
-        Side::Demo(_) => &DEMO,
-    };
-    let setup = Setup {
-        mode: Mode::Impersonate,
-        ..Setup::default()
-    };
-    cell.get_or_init(|| Proxy::start(world, setup)).await
-}
-
 async fn tenant(world: &'static World) -> (&'static Proxy, Tenant) {
-    let (proxy, tenant) = (impersonating(world).await, world.tenant(&["dev"]).await);
+    let (proxy, tenant) = (world.impersonating().await, world.tenant(&["dev"]).await);
     until_he_sees(&proxy.caller(&tenant.owner), &tenant.namespaces).await;
     (proxy, tenant)
 }

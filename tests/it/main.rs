@@ -22,6 +22,7 @@
 #[macro_use]
 mod harness;
 
+mod clients;
 mod creation;
 mod credentials;
 mod hostile;

@@ -22,6 +22,7 @@ use crate::harness::eventually;
 use crate::harness::kubectl::Kubectl;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;
+use crate::harness::proxy::Mode;
 use crate::harness::tool;
 use crate::harness::world;
 use crate::harness::world::World;
@@ -35,7 +36,9 @@ in_both_worlds!(
 );
 in_the_real_world!(
     client_go_in_protobuf_follows_every_change,
-    client_go_by_metadata_follows_every_change
+    client_go_by_metadata_follows_every_change,
+    kube_rs_follows_every_change_in_impersonate_mode,
+    client_go_follows_every_change_in_impersonate_mode,
 );
 
 /// Something that keeps a store of the namespaces it is shown.
@@ -204,40 +207,53 @@ impl Drop for ClientGo {
     }
 }
 
-async fn kube_rs(world: &'static World, config: watcher::Config) {
+async fn kube_rs(world: &'static World, mode: Mode, config: watcher::Config) {
     let (person, mut tenants) = tenants(world).await;
-    let kubectl = world.proxy().await.kubectl(&person);
+    let kubectl = world.proxy_in(mode).await.kubectl(&person);
     let store = KubeRs::start(&kubectl, config).await;
     follow(world, &person, &mut tenants, &store, 12).await;
 }
 
-async fn client_go(world: &'static World, options: &[&str]) {
+async fn client_go(world: &'static World, mode: Mode, options: &[&str]) {
     let (person, mut tenants) = tenants(world).await;
-    let kubectl = world.proxy().await.kubectl(&person);
+    let kubectl = world.proxy_in(mode).await.kubectl(&person);
     let store = ClientGo::start(&kubectl, options).await;
     follow(world, &person, &mut tenants, &store, CLIENT_GO_ROUNDS).await;
 }
 
 async fn kube_rs_by_list_and_watch_follows_every_change(world: &'static World) {
-    kube_rs(world, watcher::Config::default()).await;
+    kube_rs(world, Mode::Token, watcher::Config::default()).await;
 }
 
 async fn kube_rs_by_a_streaming_list_follows_every_change(world: &'static World) {
-    kube_rs(world, watcher::Config::default().streaming_lists()).await;
+    kube_rs(
+        world,
+        Mode::Token,
+        watcher::Config::default().streaming_lists(),
+    )
+    .await;
 }
 
 async fn client_go_by_watch_lists_follows_every_change(world: &'static World) {
-    client_go(world, &["--kind=dynamic"]).await;
+    client_go(world, Mode::Token, &["--kind=dynamic"]).await;
 }
 
 async fn client_go_by_list_and_watch_follows_every_change(world: &'static World) {
-    client_go(world, &["--kind=dynamic", "--watchlist=false"]).await;
+    client_go(world, Mode::Token, &["--kind=dynamic", "--watchlist=false"]).await;
 }
 
 async fn client_go_in_protobuf_follows_every_change(world: &'static World) {
-    client_go(world, &[]).await;
+    client_go(world, Mode::Token, &[]).await;
 }
 
 async fn client_go_by_metadata_follows_every_change(world: &'static World) {
-    client_go(world, &["--kind=metadata"]).await;
+    client_go(world, Mode::Token, &["--kind=metadata"]).await;
+}
+
+async fn kube_rs_follows_every_change_in_impersonate_mode(world: &'static World) {
+    kube_rs(world, Mode::Impersonate, watcher::Config::default()).await;
+}
+
+async fn client_go_follows_every_change_in_impersonate_mode(world: &'static World) {
+    client_go(world, Mode::Impersonate, &[]).await;
 }

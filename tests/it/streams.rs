@@ -19,11 +19,15 @@ use crate::harness::people::Tenant;
 use crate::harness::world::Side;
 use crate::harness::world::World;
 use crate::lists::settled;
+use crate::lists::until_he_sees;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 
 in_the_real_world!(
     exec_carries_every_stream_and_the_exit_code,
+    exec_falls_back_to_spdy,
+    exec_works_in_impersonate_mode,
+    attach_carries_what_the_container_says,
     logs_follow_until_the_client_leaves,
     port_forward_carries_bytes_both_ways,
 );
@@ -84,25 +88,53 @@ async fn running_pod(world: &'static World) -> (Tenant, Kubectl) {
 
 async fn exec_carries_every_stream_and_the_exit_code(world: &'static World) {
     let (tenant, kubectl) = running_pod(world).await;
-    let namespace = tenant.namespaces[0].as_str();
-    let ran = kubectl
-        .run(&[
-            "-n",
-            namespace,
-            "exec",
-            "web",
-            "--",
-            "sh",
-            "-c",
-            "echo out; echo err >&2",
-        ])
-        .await;
+    every_stream_and_the_exit_code(&kubectl, &tenant.namespaces[0], "true").await;
+}
+
+/// What kubectl did before 1.31, and what it still does when a WebSocket does not get through.
+async fn exec_falls_back_to_spdy(world: &'static World) {
+    let (tenant, kubectl) = running_pod(world).await;
+    every_stream_and_the_exit_code(&kubectl, &tenant.namespaces[0], "false").await;
+}
+
+async fn exec_works_in_impersonate_mode(world: &'static World) {
+    let (tenant, _) = running_pod(world).await;
+    let proxy = world.impersonating().await;
+    until_he_sees(&proxy.caller(&tenant.owner), &tenant.namespaces).await;
+    let kubectl = proxy.kubectl(&tenant.owner);
+    every_stream_and_the_exit_code(&kubectl, &tenant.namespaces[0], "true").await;
+}
+
+async fn attach_carries_what_the_container_says(world: &'static World) {
+    let (tenant, kubectl) = running_pod(world).await;
+    let mut attach = kubectl.command(&["-n", &tenant.namespaces[0], "attach", "web"]);
+    let line = tokio::task::spawn_blocking(move || {
+        let mut process = attach.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let line = lines.next();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        line
+    });
+    let line = tokio::time::timeout(crate::harness::DEADLINE, line)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(line.is_some_and(|line| !line.unwrap().is_empty()));
+}
+
+async fn every_stream_and_the_exit_code(kubectl: &Kubectl, namespace: &str, websockets: &str) {
+    let environment = [("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)];
+    let script = ["sh", "-c", "echo out; echo err >&2"];
+    let ran = [&["-n", namespace, "exec", "web", "--"][..], &script].concat();
+    let ran = kubectl.run_with(&ran, &environment).await;
     assert!(
         ran.good && ran.out == "out\n" && ran.errors.contains("err"),
         "{ran:?}"
     );
 
     let mut failing = kubectl.command(&["-n", namespace, "exec", "web", "--", "exit", "7"]);
+    failing.envs(environment);
     let failed = tokio::task::spawn_blocking(move || failing.output())
         .await
         .unwrap()
@@ -110,6 +142,7 @@ async fn exec_carries_every_stream_and_the_exit_code(world: &'static World) {
     assert_eq!(failed.status.code(), Some(7), "{failed:?}");
 
     let mut cat = kubectl.command(&["-n", namespace, "exec", "-i", "web", "--", "cat"]);
+    cat.envs(environment.map(|(name, value)| (name, value.to_owned())));
     cat.stdin(Stdio::piped()).stdout(Stdio::piped());
     let sent = "ktp ".repeat(100_000);
     let (input, output) = (
@@ -159,13 +192,14 @@ async fn logs_follow_until_the_client_leaves(world: &'static World) {
 
 async fn port_forward_carries_bytes_both_ways(world: &'static World) {
     let (tenant, kubectl) = running_pod(world).await;
-    let mut forward = kubectl.command(&[
-        "-n",
-        &tenant.namespaces[0],
-        "port-forward",
-        "pod/web",
-        ":8080",
-    ]);
+    bytes_go_both_ways(&kubectl, &tenant.namespaces[0], "true").await;
+    bytes_go_both_ways(&kubectl, &tenant.namespaces[0], "false").await;
+}
+
+/// By a WebSocket that carries SPDY, or by SPDY itself.
+async fn bytes_go_both_ways(kubectl: &Kubectl, namespace: &str, websockets: &str) {
+    let mut forward = kubectl.command(&["-n", namespace, "port-forward", "pod/web", ":8080"]);
+    forward.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets);
     let echoed = tokio::task::spawn_blocking(move || {
         let mut process = forward.stdout(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();

@@ -12,11 +12,22 @@ use tempfile::TempDir;
 
 use super::tool;
 
-static PROGRAM: LazyLock<String> = LazyLock::new(|| tool("tests/tools/kubectl"));
+static CURRENT: LazyLock<String> = LazyLock::new(|| tool("tests/tools/kubectl"));
+static OLD: LazyLock<String> = LazyLock::new(|| tool("tests/tools/kubectl-old"));
+
+/// Which kubectl.
+#[derive(Clone, Copy, Debug)]
+pub enum Version {
+    /// The one that people install today.
+    Current,
+    /// The oldest that the tests know.
+    Old,
+}
 
 /// A kubectl that speaks for one person.
 pub struct Kubectl {
     dir: TempDir,
+    version: Version,
 }
 
 /// What a run of it came to.
@@ -51,7 +62,16 @@ impl Kubectl {
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         });
         std::fs::write(dir.path().join("config"), config.to_string()).unwrap();
-        Self { dir }
+        Self {
+            dir,
+            version: Version::Current,
+        }
+    }
+
+    /// The same with this kubectl.
+    pub fn of(mut self, version: Version) -> Self {
+        self.version = version;
+        self
     }
 
     /// Its kubeconfig.
@@ -61,7 +81,11 @@ impl Kubectl {
 
     /// The command, for what is not run to its end.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&*PROGRAM);
+        let program = match self.version {
+            Version::Current => &*CURRENT,
+            Version::Old => &*OLD,
+        };
+        let mut command = Command::new(program);
         command.arg("--kubeconfig").arg(self.kubeconfig());
         command
             .arg("--cache-dir")
@@ -72,7 +96,13 @@ impl Kubectl {
 
     /// Runs it to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, &[]).await
+    }
+
+    /// The same with these environment variables.
+    pub async fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         let mut command = self.command(arguments);
+        command.envs(environment.iter().copied());
         let done = tokio::task::spawn_blocking(move || command.output())
             .await
             .unwrap()

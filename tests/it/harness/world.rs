@@ -21,6 +21,7 @@ use super::eventually;
 use super::http::Caller;
 use super::people::Person;
 use super::people::unique;
+use super::proxy::Mode;
 use super::proxy::Proxy;
 use super::proxy::Setup;
 
@@ -33,6 +34,7 @@ pub struct World {
     pub side: Side,
     admin: kube::Client,
     proxy: OnceCell<Proxy>,
+    impersonating: OnceCell<Proxy>,
 }
 
 /// Who signs people's tokens.
@@ -89,6 +91,7 @@ impl World {
             },
             admin: client(&std::fs::read_to_string(facts.admin_kubeconfig).unwrap()).await,
             proxy: OnceCell::new(),
+            impersonating: OnceCell::new(),
             side: Side::Real(bed),
         };
         world.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": chart::NAMESPACE}})).await;
@@ -114,6 +117,7 @@ impl World {
             },
             admin: client(&world.kubeconfig("admin", &world.admin_token)).await,
             proxy: OnceCell::new(),
+            impersonating: OnceCell::new(),
             side: Side::Demo(world),
         }
     }
@@ -123,6 +127,26 @@ impl World {
         self.proxy
             .get_or_init(|| Proxy::start(self, Setup::default()))
             .await
+    }
+
+    /// One that speaks for its callers, shared likewise.
+    pub async fn impersonating(&'static self) -> &'static Proxy {
+        let setup = Setup {
+            mode: Mode::Impersonate,
+            ..Setup::default()
+        };
+        self.impersonating
+            .get_or_init(|| Proxy::start(self, setup))
+            .await
+    }
+
+    /// The shared proxy that sends requests upstream in this way.
+    pub async fn proxy_in(&'static self, mode: Mode) -> &'static Proxy {
+        match mode {
+            Mode::Token => self.proxy().await,
+            Mode::Impersonate => self.impersonating().await,
+            Mode::Review => panic!("no such proxy is shared"),
+        }
     }
 
     /// A token of `name`, member of `groups`.
