@@ -19,6 +19,7 @@ mod positions;
 pub mod reject;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Request;
@@ -89,7 +90,25 @@ pub struct Proxy {
     leases: Leases,
     answers: Answers,
     positions: Arc<Positions>,
-    narrowing: Narrowing,
+    settings: Settings,
+}
+
+/// What the pipeline is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether an identity's own wider rights are honoured.
+    pub narrowing: Narrowing,
+    /// How often an open narrowed watch looks whether the facts and the credential it rests on still hold.
+    pub look: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            narrowing: Narrowing::UnlessAllowed,
+            look: Duration::from_secs(30),
+        }
+    }
 }
 
 /// Whether an identity's own wider rights are honoured.
@@ -103,12 +122,12 @@ pub enum Narrowing {
 
 impl Proxy {
     /// A pipeline on these foundations.
-    pub fn new(on: Foundations, narrowing: Narrowing) -> Arc<Self> {
+    pub fn new(on: Foundations, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             leases: Leases::new(on.tenancy.clone()),
             answers: Answers::new(),
             positions: Arc::default(),
-            narrowing,
+            settings,
             on,
         })
     }
@@ -154,7 +173,7 @@ impl Proxy {
         line: &mut AccessLine,
     ) -> Result<(Response<Body>, Lease), Reject> {
         upstream::judge_inbound(&head.headers)?;
-        if !self.on.readiness.is_ready() {
+        if !self.on.readiness.has_started() {
             return Err(Reject::NotReady);
         }
         let caller = self

@@ -17,7 +17,24 @@ pub struct Readiness {
 struct List {
     last: u64,
     /// In the order in which the names were taken out, so that `/_readyz` reads like the start-up.
-    pending: BTreeMap<u64, &'static str>,
+    pending: BTreeMap<u64, Missing>,
+}
+
+/// Something missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    /// Not done yet: without it no request can be answered.
+    Undone(&'static str),
+    /// Does not hold at present: other replicas had better be asked, but what does not rest on it goes on.
+    Failing(&'static str),
+}
+
+impl Missing {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Undone(name) | Self::Failing(name) => name,
+        }
+    }
 }
 
 impl Readiness {
@@ -29,7 +46,7 @@ impl Readiness {
     /// Something that must be done once before the process is ready: dropping the handle says that it is.
     pub fn handle(&self, name: &'static str) -> ReadyHandle {
         let id = self.number();
-        self.insert(id, name);
+        self.insert(id, Missing::Undone(name));
         ReadyHandle {
             id,
             readiness: self.clone(),
@@ -47,7 +64,11 @@ impl Readiness {
 
     /// What is missing. Empty: ready.
     pub fn pending(&self) -> Vec<&'static str> {
-        self.list.borrow().pending.values().copied().collect()
+        let list = self.list.borrow();
+        list.pending
+            .values()
+            .map(|missing| missing.name())
+            .collect()
     }
 
     /// What `/_readyz` says while something is missing: a line each.
@@ -68,6 +89,14 @@ impl Readiness {
         self.list.borrow().pending.is_empty()
     }
 
+    /// Whether everything that must be done once is done. What can stop holding does not count: a replica that should
+    /// get no new clients still serves those it has, each as far as it can.
+    pub fn has_started(&self) -> bool {
+        let list = self.list.borrow();
+        let undone = |missing: &Missing| matches!(missing, Missing::Undone(_));
+        !list.pending.values().any(undone)
+    }
+
     /// Waits until nothing is missing. Cancel-safe.
     pub async fn ready(&self) {
         let mut list = self.list.subscribe();
@@ -85,9 +114,9 @@ impl Readiness {
         number
     }
 
-    fn insert(&self, id: u64, name: &'static str) {
+    fn insert(&self, id: u64, missing: Missing) {
         self.list
-            .send_if_modified(|list| list.pending.insert(id, name).is_none());
+            .send_if_modified(|list| list.pending.insert(id, missing).is_none());
     }
 
     fn remove(&self, id: u64) {
@@ -126,7 +155,7 @@ impl Condition {
 
     /// It does not hold: the process is not ready.
     pub fn fail(&self) {
-        self.readiness.insert(self.id, self.name);
+        self.readiness.insert(self.id, Missing::Failing(self.name));
     }
 }
 
@@ -144,6 +173,7 @@ mod tests {
         let catalog = readiness.handle("catalog");
         assert_eq!(readiness.pending(), ["informer namespaces", "catalog"]);
         drop(informer);
+        assert!(!readiness.has_started());
         assert_eq!(readiness.pending(), ["catalog"]);
         drop(catalog);
         assert!(readiness.is_ready());
@@ -183,6 +213,7 @@ mod tests {
         contact.fail();
         contact.fail();
         assert_eq!(readiness.pending(), ["contact with the API server"]);
+        assert!(readiness.has_started(), "what was done stays done");
         contact.hold();
         assert!(readiness.is_ready());
         contact.fail();

@@ -130,7 +130,7 @@ impl Prover {
         account: Account,
     ) -> Result<Arc<Identity>, Failure> {
         let unverified = match Form::read(token.expose(), self.max_token_bytes)? {
-            Form::Opaque => return self.review(token, key, account, None).await,
+            Form::Opaque => return self.by_review(token, key, account, None).await,
             Form::Jwt(unverified) => unverified,
         };
         let index = unverified
@@ -138,7 +138,7 @@ impl Prover {
             .and_then(|issuer| self.by_url.get(issuer).copied());
         let Some((index, known)) = index.and_then(|index| Some((index, self.issuers.get(index)?)))
         else {
-            return self.review(token, key, account, Some(&unverified)).await;
+            return self.by_review(token, key, account, Some(&unverified)).await;
         };
         let verified = match self.verify(known, &unverified).await {
             Ok(verified) => verified,
@@ -146,7 +146,14 @@ impl Prover {
             // to a good token, and an issuer that is away would send people to log in again.
             Err(Failure::Unavailable(why)) => match (known.rules.upstream, &self.reviews) {
                 (UpstreamMode::Token, Some(_)) => {
-                    return self.review(token, key, account, Some(&unverified)).await;
+                    let answer = self.review(token, key, account, Some(&unverified)).await;
+                    return match answer {
+                        // Its keys come from the same issuer: its "no" may be the same outage, and never a 401.
+                        Err(Failure::Rejected(refusal)) if refusal != Refusal::Expired => {
+                            Err(why.into())
+                        }
+                        answer => answer,
+                    };
                 }
                 (UpstreamMode::Token, None) | (UpstreamMode::Impersonate, _) => {
                     return Err(why.into());
@@ -299,7 +306,23 @@ impl Prover {
         }
     }
 
-    /// The API server's word, where it may be asked.
+    /// The API server's word about a token that only it can judge. Its "no" holds for a moment.
+    async fn by_review(
+        &self,
+        token: &SecretToken,
+        key: TokenKey,
+        account: Account,
+        jwt: Option<&Unverified<'_>>,
+    ) -> Result<Arc<Identity>, Failure> {
+        let answer = self.review(token, key, account, jwt).await;
+        if let Err(Failure::Rejected(refusal)) = answer {
+            self.cache
+                .refuse(key, refusal, cache::HOLD_OFF, Instant::now());
+        }
+        answer
+    }
+
+    /// The API server's word, where it may be asked. A token that says itself that it is over need not be shown to it.
     async fn review(
         &self,
         token: &SecretToken,
@@ -310,22 +333,13 @@ impl Prover {
         let Some(reviews) = &self.reviews else {
             return Err(Refusal::UnknownIssuer.into());
         };
-        let answer = reviews.review(key, token.expose(), account).await;
-        self.counters.reviewed(&answer);
-        let person = match answer {
-            Ok(person) => person,
-            Err(failure) => {
-                if let Failure::Rejected(refusal) = failure {
-                    self.cache
-                        .refuse(key, refusal, cache::HOLD_OFF, Instant::now());
-                }
-                return Err(failure);
-            }
-        };
         let expires = jwt.and_then(Unverified::claimed_expiry);
         if expires.is_some_and(|end| end <= self.clock.now()) {
             return Err(Refusal::Expired.into());
         }
+        let answer = reviews.review(key, token.expose(), account).await;
+        self.counters.reviewed(&answer);
+        let person = answer?;
         let who = Arc::new(Identity::new(identity::Proof {
             user: person.user.clone(),
             groups: match &person.groups {
