@@ -24,8 +24,8 @@ use crate::listen::TlsFiles;
 use crate::listen::TlsSource;
 use crate::metrics::Metrics;
 use crate::policy::Plan;
+use crate::proxy;
 use crate::proxy::Foundations;
-use crate::proxy::Narrowing;
 use crate::proxy::Proxy;
 use crate::reader::Reader;
 use crate::ready::Readiness;
@@ -51,8 +51,10 @@ pub struct Config {
     pub probe: Option<SocketAddr>,
     /// Where Prometheus scrapes; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
-    /// Whether wider rights of an identity are honoured.
-    pub narrowing: Narrowing,
+    /// How requests are carried out.
+    pub proxy: proxy::Settings,
+    /// The bounds of the way to the API server.
+    pub upstream: upstream::Settings,
     /// How long requests and watches may take to end at shutdown.
     pub grace: Duration,
 }
@@ -80,7 +82,7 @@ pub struct Bound {
     tls: Option<Arc<TlsSource>>,
     on: Foundations,
     keys: Option<authn::Background>,
-    narrowing: Narrowing,
+    proxy: proxy::Settings,
     grace: Duration,
     drain: drain::Drain,
     /// Until everything that must be waited for holds a handle of its own.
@@ -99,7 +101,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         Reader::new(config.cluster.config).context("cannot make a client for the reader")?;
     let (authn, keys) = Authn::new(config.authn, Some(own), Clock::system())
         .context("cannot set up authentication")?;
-    let upstream = Upstream::new(config.cluster.target, upstream::Settings::default())
+    let upstream = Upstream::new(config.cluster.target, config.upstream)
         .context("the API server's address cannot be used")?;
     let (drain, watcher) = drain::channel();
     let bind = |address: SocketAddr| {
@@ -136,7 +138,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             tasks: TaskTracker::new(),
         },
         keys: Some(keys),
-        narrowing: config.narrowing,
+        proxy: config.proxy,
         grace: config.grace,
         drain,
         starting: readiness.handle("start"),
@@ -178,7 +180,7 @@ impl Bound {
             scrape,
             tls,
             on,
-            narrowing,
+            proxy,
             grace,
             drain,
             starting,
@@ -188,7 +190,7 @@ impl Bound {
         let watcher = on.drain.clone();
         let tasks = on.tasks.clone();
         let first_position = on.readiness.handle("first position");
-        let proxy = Proxy::new(on, narrowing);
+        let proxy = Proxy::new(on, proxy);
         let learning = Arc::clone(&proxy);
         background.spawn(stop.clone().run_until_cancelled_owned(async move {
             learning.learn_base().await;

@@ -17,8 +17,9 @@ use crate::demo::DemoArgs;
 use crate::demo::ProxySettings;
 use crate::identity::GroupName;
 use crate::listen;
-use crate::proxy::Narrowing;
+use crate::proxy;
 use crate::tenancy;
+use crate::upstream;
 
 use super::signals::Signals;
 
@@ -75,7 +76,8 @@ fn config(settings: ProxySettings) -> anyhow::Result<Config> {
         },
         probe: None,
         metrics: None,
-        narrowing: Narrowing::UnlessAllowed,
+        proxy: proxy::Settings::default(),
+        upstream: upstream::Settings::default(),
         grace: std::time::Duration::from_secs(1),
     })
 }

@@ -24,9 +24,11 @@ use crate::identity::UserName;
 use crate::listen;
 use crate::listen::TlsFiles;
 use crate::listen::self_signed;
+use crate::proxy;
 use crate::proxy::Narrowing;
 use crate::telemetry;
 use crate::tenancy;
+use crate::upstream;
 
 use super::signals::Signals;
 
@@ -356,10 +358,14 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
         tls,
         probe: arguments.probe_addr.0,
         metrics: arguments.metrics_addr.0,
-        narrowing: if arguments.narrow_always {
-            Narrowing::Always
-        } else {
-            Narrowing::UnlessAllowed
+        upstream: upstream::Settings::default(),
+        proxy: proxy::Settings {
+            narrowing: if arguments.narrow_always {
+                Narrowing::Always
+            } else {
+                Narrowing::UnlessAllowed
+            },
+            ..proxy::Settings::default()
         },
         grace: Duration::from_secs(arguments.shutdown_grace),
     })

@@ -52,7 +52,7 @@ impl Proxy {
         catalog: &Catalog,
         scope: &Scope,
     ) -> OwnRights {
-        match self.narrowing {
+        match self.settings.narrowing {
             Narrowing::Always => return OwnRights::none_count(),
             Narrowing::UnlessAllowed => {}
         }

@@ -29,9 +29,6 @@ use crate::watch::machine::End;
 use crate::watch::machine::Watch;
 use crate::watch::outbox::Outbox;
 
-/// How often a watch looks whether the facts and the credential it rests on still hold.
-const LOOK: Duration = Duration::from_secs(30);
-
 /// A watch under way.
 pub(super) struct LiveWatch {
     /// The API server's frames.
@@ -52,6 +49,8 @@ pub(super) struct LiveWatch {
     pub(super) authn: Authn,
     /// How long the caller's credential still holds, if that can be said.
     pub(super) expires: Option<Duration>,
+    /// [`super::Settings::look`].
+    pub(super) look: Duration,
     /// Tells when the proxy shuts down.
     pub(super) drain: drain::Watcher,
 }
@@ -79,7 +78,7 @@ impl LiveWatch {
         let left = self.expires.unwrap_or(Duration::from_secs(365 * 86_400));
         let state = State {
             expiry: Box::pin(tokio::time::sleep(left)),
-            look: Box::pin(tokio::time::sleep(LOOK)),
+            look: Box::pin(tokio::time::sleep(self.look)),
             watch: self,
             out: Outbox::new(),
         };
@@ -144,7 +143,9 @@ impl State {
     fn judge_facts(&mut self) {
         match self.watch.tenancy.freshness() {
             Freshness::Fresh | Freshness::Unready => {
-                self.look.as_mut().reset(tokio::time::Instant::now() + LOOK);
+                self.look
+                    .as_mut()
+                    .reset(tokio::time::Instant::now() + self.watch.look);
             }
             Freshness::Stale => self.watch.machine.on_end(End::Upstream, &mut self.out),
         }

@@ -134,6 +134,7 @@ impl Proxy {
             caller: exchange.caller.clone(),
             authn: self.on.authn.clone(),
             expires: exchange.credential_left(SystemTime::now()),
+            look: self.settings.look,
             drain: self.on.drain.clone(),
         };
         Ok(Some(Response::from_parts(head, watch.into_body())))

@@ -77,6 +77,7 @@ fn feed<'a>(
             read: |object: &DynamicObject| facts::tenant(object).map(Fact::Tenant),
             key: facts::tenant_key,
             sources,
+            pulse: tenancy.settings().pulse,
             out,
         }
         .run(ready)
@@ -90,6 +91,7 @@ fn feed<'a>(
             },
             key: facts::namespace_key,
             sources,
+            pulse: tenancy.settings().pulse,
             out,
         }
         .run(ready)
@@ -101,6 +103,7 @@ fn feed<'a>(
             read: |object: &RoleBinding| facts::binding(object).map(Fact::Binding),
             key: facts::binding_key,
             sources,
+            pulse: tenancy.settings().pulse,
             out,
         }
         .run(ready)
@@ -120,6 +123,7 @@ fn feed<'a>(
             read: |object: &DynamicObject| facts::configuration(object).map(Fact::Configuration),
             key: |_: &DynamicObject| Some(facts::Key::Configuration),
             sources,
+            pulse: tenancy.settings().pulse,
             out,
         }
         .run(ready)

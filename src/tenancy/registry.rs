@@ -71,6 +71,11 @@ pub struct Settings {
     pub configuration_name: String,
     /// Whether RoleBindings give sight of their namespaces.
     pub role_bindings: bool,
+    /// How long a watch of a source runs before the API server ends it and it is opened again, in whole seconds: the
+    /// pulse of a source in which nothing happens, well within the two minutes after which a silent one makes the
+    /// process unready. It is also the longest time a connection that died without a word goes unnoticed. One small
+    /// request a minute and source is nothing to an API server; its own bookmarks, about one a minute, are not promised.
+    pub pulse: Duration,
     /// Silence of a source after which the process is not ready.
     pub unready_after: Duration,
     /// Silence of a source after which narrowed requests are refused.
@@ -84,6 +89,7 @@ impl Default for Settings {
             capsule: true,
             configuration_name: "default".to_owned(),
             role_bindings: true,
+            pulse: Duration::from_mins(1),
             unready_after: Duration::from_mins(2),
             refuse_after: Duration::from_mins(10),
         }

@@ -10,7 +10,6 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 
 use crate::harness;
-use crate::harness::bed::Bed;
 use crate::harness::eventually;
 use crate::harness::http::Caller;
 use crate::harness::people::unique;
@@ -18,7 +17,6 @@ use crate::harness::proxy::Proxy;
 use crate::harness::proxy::Serving;
 use crate::harness::proxy::Setup;
 use crate::harness::proxy::serving_certificate;
-use crate::harness::world::Side;
 use crate::harness::world::World;
 use crate::lists::position_to_watch_from;
 use crate::lists::until_he_sees;
@@ -132,8 +130,7 @@ async fn a_renewed_certificate_serves_new_connections_and_keeps_the_old(world: &
         .await;
 }
 
-mod real_only {
-    /// On a test bed of its own, since the others share theirs.
+mod disturbed {
     #[test]
     fn an_api_server_that_restarts_is_found_again() {
         super::harness::run(super::an_api_server_that_restarts_is_found_again());
@@ -141,11 +138,7 @@ mod real_only {
 }
 
 async fn an_api_server_that_restarts_is_found_again() {
-    let bed = tokio::task::spawn_blocking(Bed::start).await.unwrap();
-    let world: &'static World = Box::leak(Box::new(World::of_bed(bed).await));
-    let Side::Real(bed) = &world.side else {
-        panic!("this one is real")
-    };
+    let (world, _turn) = World::disturbed().await;
     let mut tenant = world.tenant(&["dev"]).await;
     let caller = world.proxy().await.caller(&tenant.owner);
     let position = position_to_watch_from(world, &caller, &tenant).await;
@@ -160,9 +153,7 @@ async fn an_api_server_that_restarts_is_found_again() {
         .until(|event| event["object"]["metadata"]["labels"]["it"] == "1")
         .await;
 
-    tokio::task::spawn_blocking(|| bed.disturb("/apiserver/stop"))
-        .await
-        .unwrap();
+    world.disturb("/apiserver/stop").await;
     let rest = watch.rest().await;
     assert!(rest.is_empty(), "{rest:?}");
     let away = caller.get(NAMESPACES).await;
@@ -172,9 +163,7 @@ async fn an_api_server_that_restarts_is_found_again() {
         away.text()
     );
     assert_eq!(away.json()["kind"], "Status");
-    tokio::task::spawn_blocking(|| bed.disturb("/apiserver/start"))
-        .await
-        .unwrap();
+    world.disturb("/apiserver/start").await;
 
     // Facts flow again: what is new is seen.
     let is_back = || async { world.admin(Method::GET, "/readyz?verbose=no", None).await };

@@ -25,6 +25,7 @@ mod harness;
 mod clients;
 mod creation;
 mod credentials;
+mod faults;
 mod hostile;
 mod impersonation;
 mod lifecycle;

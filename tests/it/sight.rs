@@ -2,6 +2,7 @@
 
 use http::Method;
 use http::StatusCode;
+use kube_tenant_proxy::proxy;
 use kube_tenant_proxy::proxy::Narrowing;
 use serde_json::Value;
 use serde_json::json;
@@ -67,7 +68,10 @@ async fn a_role_binding_to_everybody_gives_sight_to_nobody(world: &'static World
 
 async fn narrow_always_narrows_whatever_else_he_may(world: &'static World) {
     let setup = Setup {
-        narrowing: Narrowing::Always,
+        proxy: proxy::Settings {
+            narrowing: Narrowing::Always,
+            ..proxy::Settings::default()
+        },
         ..Setup::default()
     };
     let proxy = Proxy::start(world, setup).await;

@@ -30,12 +30,7 @@ use crate::tenancy::facts::Key;
 use crate::tenancy::facts::Reading;
 use crate::tenancy::sources::Sources;
 
-/// How long a watch runs before the API server ends it and it is opened again: the pulse of a source in which nothing
-/// happens, well within the two minutes after which a silent one makes the process unready. It is also the longest time
-/// a connection that died without a word goes unnoticed. One small request a minute and source is nothing to an API
-/// server; its own bookmarks, about one a minute, are not promised.
-const PULSE: Duration = Duration::from_mins(1);
-/// How much longer than [`PULSE`] a watch may last before its connection is taken for dead.
+/// How much longer than its pulse a watch may last before its connection is taken for dead.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long one page of a list, or the head of a watch, may take.
 const ANSWER: Duration = Duration::from_mins(1);
@@ -60,6 +55,8 @@ pub(super) struct Feed<'a, K> {
     pub(super) read: fn(&K) -> Reading<Fact>,
     pub(super) key: fn(&K) -> Option<Key>,
     pub(super) sources: &'a Sources,
+    /// [`crate::tenancy::Settings::pulse`].
+    pub(super) pulse: Duration,
     pub(super) out: mpsc::Sender<Message>,
 }
 
@@ -207,7 +204,7 @@ where
     async fn watch_once(&self, api: &Api<K>, version: &mut String, log: &mut Log) -> End {
         let parameters = WatchParams {
             field_selector: self.fields.clone(),
-            timeout: u32::try_from(PULSE.as_secs()).ok(),
+            timeout: u32::try_from(self.pulse.as_secs()).ok(),
             bookmarks: true,
             ..WatchParams::default()
         };
@@ -221,7 +218,7 @@ where
         pin_mut!(stream);
         let mut silent = true;
         loop {
-            let next = match timeout(PULSE + GRACE, stream.next()).await {
+            let next = match timeout(self.pulse + GRACE, stream.next()).await {
                 Ok(next) => next,
                 Err(_elapsed) => return End::Resume,
             };
@@ -313,5 +310,5 @@ fn end_of(trouble: Trouble) -> End {
 
 /// Waits a little longer each time, from 0.8 to 30 seconds, and begins anew after two minutes without trouble.
 async fn pause(backoff: &mut DefaultBackoff) {
-    sleep(backoff.next().unwrap_or(PULSE)).await;
+    sleep(backoff.next().unwrap_or(ANSWER)).await;
 }

@@ -73,8 +73,8 @@ impl Bed {
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
 
-    /// Starts one; blocks until it is ready.
-    pub fn start() -> Self {
+    /// Starts one with these further arguments; blocks until it is ready.
+    pub fn start(arguments: &[&str]) -> Self {
         let binary = tool("tests/testbed/build");
         let dir = tempfile::Builder::new()
             .prefix("kube-tenant-proxy-it.")
@@ -85,10 +85,11 @@ impl Bed {
         let mut process = Command::new("sh")
             .args([
                 "-c",
-                r#"trap : INT TERM; "$0" up --dir "$1/bed" --exit-with-stdin; rm -rf "$1""#,
+                r#"trap : INT TERM; dir=$1; shift; "$0" up --dir "$dir/bed" --exit-with-stdin "$@"; rm -rf "$dir""#,
                 &binary,
             ])
             .arg(&dir)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

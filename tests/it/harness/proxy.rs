@@ -13,8 +13,9 @@ use kube_tenant_proxy::drain::Drained;
 use kube_tenant_proxy::identity::GroupName;
 use kube_tenant_proxy::listen;
 use kube_tenant_proxy::listen::TlsFiles;
-use kube_tenant_proxy::proxy::Narrowing;
+use kube_tenant_proxy::proxy;
 use kube_tenant_proxy::tenancy;
+use kube_tenant_proxy::upstream;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::IsCa;
@@ -46,7 +47,9 @@ pub enum Mode {
 /// What a proxy is set up with.
 pub struct Setup {
     pub mode: Mode,
-    pub narrowing: Narrowing,
+    pub proxy: proxy::Settings,
+    pub upstream: upstream::Settings,
+    pub tenancy: tenancy::Settings,
     /// How long a drain may take.
     pub grace: Duration,
     /// Files to serve with, and the CA that signed them; otherwise a pair made for this proxy alone.
@@ -57,7 +60,9 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             mode: Mode::Token,
-            narrowing: Narrowing::UnlessAllowed,
+            proxy: proxy::Settings::default(),
+            upstream: upstream::Settings::default(),
+            tenancy: tenancy::Settings::default(),
             grace: Duration::from_secs(10),
             files: None,
         }
@@ -97,7 +102,7 @@ impl Proxy {
             Mode::Token | Mode::Review => chart::RELEASE,
         };
         let own_token = world.install(release).await;
-        let mut tenancy = tenancy::Settings::default();
+        let mut tenancy = setup.tenancy;
         tenancy
             .rules
             .ignored_groups
@@ -114,7 +119,8 @@ impl Proxy {
             tls,
             probe: None,
             metrics: None,
-            narrowing: setup.narrowing,
+            proxy: setup.proxy,
+            upstream: setup.upstream,
             grace: setup.grace,
         })
         .unwrap();

@@ -10,6 +10,8 @@ use kube_tenant_proxy::demo::Person as Account;
 use kube_tenant_proxy::demo::Seed;
 use serde_json::Value;
 use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::sync::MutexGuard;
 use tokio::sync::OnceCell;
 
 use super::audit;
@@ -61,10 +63,51 @@ impl World {
     pub async fn real() -> &'static Self {
         static REAL: OnceCell<World> = OnceCell::const_new();
         REAL.get_or_init(|| async {
-            let bed = tokio::task::spawn_blocking(Bed::start).await.unwrap();
+            let bed = tokio::task::spawn_blocking(|| Bed::start(&[]))
+                .await
+                .unwrap();
             Self::of_bed(bed).await
         })
         .await
+    }
+
+    /// Another real one, whose API server tells one HTTP/2 connection in fifty to go away at every request (the most it
+    /// can be told to), for tests that stop, freeze and break it. One at a time: the guard is to be held.
+    pub async fn disturbed() -> (&'static Self, MutexGuard<'static, ()>) {
+        static DISTURBED: OnceCell<World> = OnceCell::const_new();
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
+        let world = DISTURBED.get_or_init(|| async {
+            let goaway = "--apiserver-arg=--goaway-chance=0.02";
+            let bed = tokio::task::spawn_blocking(|| Bed::start(&[goaway]));
+            Self::of_bed(bed.await.unwrap()).await
+        });
+        (world.await, turn)
+    }
+
+    /// The test bed behind a real one.
+    pub fn bed(&self) -> &Bed {
+        match &self.side {
+            Side::Real(bed) => bed,
+            Side::Demo(_) => panic!("the embedded world has no test bed"),
+        }
+    }
+
+    /// Disturbs the test bed ([`Bed::disturb`]).
+    pub async fn disturb(&'static self, path: &'static str) {
+        tokio::task::spawn_blocking(move || self.bed().disturb(path))
+            .await
+            .unwrap();
+    }
+
+    /// Tells the directory's stand-in something, such as to rotate its keys.
+    pub async fn directory(&self, path: &str, mut order: Value) -> Value {
+        let entra = &self.bed().facts.entra;
+        order["tid"] = entra.tenant_id.clone().into();
+        let directory = Caller::new(&entra.url, &self.issuer.ca);
+        let done = directory.post(path, &order).await;
+        assert!(done.status.is_success(), "{}", done.text());
+        done.json()
     }
 
     /// The embedded one of this process.
