@@ -29,6 +29,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -69,6 +70,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a connection that was told to end may take when it carries no request.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a connection that has just been made when the drain begins may take to send its first request. Its client
+/// cannot know that he is late, and would take the end of a fresh connection for a failure.
+const NEWCOMER: Duration = Duration::from_secs(1);
 
 /// An accepted connection, and what it needs.
 pub(super) struct Accepted {
@@ -210,7 +215,7 @@ impl Overseer {
         E: std::error::Error + 'static,
     {
         let mut idle = pin!(tokio::time::sleep(self.settings.first_request_timeout));
-        let mut finishing = false;
+        let (mut finishing, mut late) = (false, false);
         let draining = self.drain.clone();
         let mut draining = pin!(draining.draining());
         loop {
@@ -218,7 +223,18 @@ impl Overseer {
                 // Force ends what is busy, and the drain is told before further requests are taken.
                 biased;
                 () = self.drain.forced() => return,
-                _ = draining.as_mut(), if !finishing => {
+                _ = draining.as_mut(), if !finishing && !late => match self.activity.now() {
+                    Now::Unused => {
+                        late = true;
+                        idle.as_mut().reset(Instant::now() + NEWCOMER);
+                    }
+                    Now::Busy | Now::Idle(_) => {
+                        finish(connection.as_mut());
+                        finishing = true;
+                        idle.as_mut().reset(Instant::now() + LINGER);
+                    }
+                },
+                () = self.activity.begun(), if late && !finishing => {
                     finish(connection.as_mut());
                     finishing = true;
                     idle.as_mut().reset(Instant::now() + LINGER);
@@ -262,7 +278,13 @@ impl Overseer {
 
 /// Whether a connection carries requests, and since when not.
 #[derive(Clone, Default)]
-struct Activity(Arc<Mutex<State>>);
+struct Activity(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    begun: Notify,
+}
 
 #[derive(Default)]
 struct State {
@@ -283,7 +305,13 @@ enum Now {
 impl Activity {
     fn begin(&self) -> OpenRequest {
         self.state().open += 1;
+        self.0.begun.notify_one();
         OpenRequest(self.clone())
+    }
+
+    /// Waits until a request has begun, be it before. For one waiter, once.
+    async fn begun(&self) {
+        self.0.begun.notified().await;
     }
 
     fn now(&self) -> Now {
@@ -296,7 +324,7 @@ impl Activity {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,6 +22,7 @@
 #[macro_use]
 mod harness;
 
+mod azure;
 mod clients;
 mod creation;
 mod credentials;
@@ -32,6 +33,7 @@ mod lifecycle;
 mod lists;
 mod login;
 mod passing;
+mod program;
 mod reflectors;
 mod replicas;
 mod sight;

@@ -62,10 +62,16 @@ pub struct Groups {
 impl Bed {
     /// Disturbs it, such as by `/apiserver/restart`; blocks until that is done.
     pub fn disturb(&self, path: &str) {
+        self.tell(path, "");
+    }
+
+    /// Tells it something, such as role assignments for `/azure/grants`; blocks until that is done.
+    pub fn tell(&self, path: &str, body: &str) {
         let address = self.facts.control.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();

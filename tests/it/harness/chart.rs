@@ -35,6 +35,7 @@ pub fn rights(release: &str) -> Vec<Value> {
     ]);
     if release == IMPERSONATING {
         helm.args(["--set", "upstream.impersonate.enabled=true"]);
+        helm.args(["--set", "upstream.impersonate.extraKeys={oid}"]);
     }
     documents(&output(&mut helm))
 }

@@ -93,15 +93,14 @@ impl Caller {
     /// The whole answer to a request.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
         let response = self.open(method, path, body).await;
-        let (head, body) = response.into_parts();
-        let body = tokio::time::timeout(DEADLINE, body.collect())
-            .await
-            .expect("the answer did not end");
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body: body.expect("the answer broke off").to_bytes(),
-        }
+        Answer::whole(response).await
+    }
+
+    /// The whole answer to a GET, if the server takes a connection for it. Once it has, it must answer.
+    pub async fn get_if_connected(&self, path: &str) -> Option<Answer> {
+        let stream = self.try_connect().await.ok()?;
+        let response = self.open_on(stream, Method::GET, path, None).await;
+        Some(Answer::whole(response).await)
     }
 
     /// The stream that a watch answers with.
@@ -122,6 +121,17 @@ impl Caller {
         path: &str,
         body: Option<&Value>,
     ) -> http::Response<Incoming> {
+        let stream = self.connect().await;
+        self.open_on(stream, method, path, body).await
+    }
+
+    async fn open_on(
+        &self,
+        stream: TlsStream<TcpStream>,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> http::Response<Incoming> {
         let mut request = Request::new(Full::new(
             body.map_or_else(Bytes::new, |json| json.to_string().into()),
         ));
@@ -135,7 +145,7 @@ impl Caller {
                 .or_insert(HeaderValue::from_static("application/json"));
         }
         let authority = self.base.authority().unwrap();
-        let stream = TokioIo::new(self.connect().await);
+        let stream = TokioIo::new(stream);
         let answer = async {
             if self.version == http::Version::HTTP_2 {
                 *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap();
@@ -198,6 +208,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    async fn whole(response: http::Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        let body = tokio::time::timeout(DEADLINE, body.collect())
+            .await
+            .expect("the answer did not end");
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body: body.expect("the answer broke off").to_bytes(),
+        }
+    }
+
     /// Its body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|why| panic!("{why}: {}", self.text()))

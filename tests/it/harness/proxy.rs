@@ -196,6 +196,8 @@ fn authentication(world: &World, mode: Mode) -> authn::Settings {
         "claimMappings": {
             "username": {"claims": ["upn", "oid"], "prefix": ""},
             "groups": {"claim": "groups", "prefix": ""},
+            // As the preset for Entra has it: Azure's webhook judges by it.
+            "extra": [{"key": "oid", "claim": "oid"}],
         },
         "upstream": upstream,
     }]}});

@@ -100,6 +100,13 @@ impl World {
             .unwrap();
     }
 
+    /// Tells the test bed something ([`Bed::tell`]).
+    pub async fn tell(&'static self, path: &'static str, body: Value) {
+        tokio::task::spawn_blocking(move || self.bed().tell(path, &body.to_string()))
+            .await
+            .unwrap();
+    }
+
     /// Tells the directory's stand-in something, such as to rotate its keys.
     pub async fn directory(&self, path: &str, mut order: Value) -> Value {
         let entra = &self.bed().facts.entra;
