@@ -16,6 +16,7 @@ in_both_worlds!(
     todays_kubectl_in_impersonate_mode,
     an_old_kubectl_in_token_mode,
     an_old_kubectl_in_impersonate_mode,
+    kubectl_trusts_what_it_is_told_to_trust,
 );
 
 async fn todays_kubectl_in_token_mode(world: &'static World) {
@@ -90,4 +91,33 @@ async fn sees_exactly_his_own(kubectl: &Kubectl, tenant: &Tenant) {
     let first = |line: &&str| line.split_whitespace().next().unwrap().to_owned();
     let rows: Vec<String> = table.lines().iter().skip(1).map(first).collect();
     assert_eq!(rows, tenant.namespaces);
+}
+
+/// The walkthrough's x509 errors, and what cures them.
+async fn kubectl_trusts_what_it_is_told_to_trust(world: &'static World) {
+    let tenant = world.tenant(&["a"]).await;
+    let proxy = world.proxy().await;
+    until_he_sees(&proxy.caller(&tenant.owner), &tenant.namespaces).await;
+    let get = |more: &'static [&'static str]| [&["get", "ns", "-o", "name"][..], more].concat();
+    // A kubeconfig that still trusts the cluster's own authority.
+    let stale = Kubectl::new(&proxy.url, &world.ca, &tenant.owner.token);
+    let failed = stale.run(&get(&[])).await;
+    assert!(
+        !failed.good
+            && failed
+                .errors
+                .contains("certificate signed by unknown authority"),
+        "{failed:?}"
+    );
+    let named = [format!("namespace/{}", tenant.namespaces[0])];
+    let trusting = Kubectl::without_authority(&proxy.url, &tenant.owner.token);
+    let insecure = trusting.run(&get(&["--insecure-skip-tls-verify"])).await;
+    assert_eq!(insecure.lines(), named);
+    let right = proxy.kubectl(&tenant.owner);
+    assert_eq!(right.run(&get(&[])).await.lines(), named);
+    let misnamed = right.run(&get(&["--tls-server-name=other.example"])).await;
+    assert!(
+        !misnamed.good && misnamed.errors.contains("not other.example"),
+        "{misnamed:?}"
+    );
 }

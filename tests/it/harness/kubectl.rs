@@ -52,12 +52,23 @@ impl Kubectl {
         Self::with_user(url, ca, &json!({"token": token}))
     }
 
+    /// The same, trusting no authority of its own.
+    pub fn without_authority(url: &str, token: &str) -> Self {
+        Self::of_cluster(&json!({"server": url}), &json!({"token": token}))
+    }
+
     /// Of a user as a kubeconfig describes one.
     pub fn with_user(url: &str, ca: &str, user: &Value) -> Self {
+        let ca = BASE64_STANDARD.encode(ca);
+        let cluster = json!({"server": url, "certificate-authority-data": ca});
+        Self::of_cluster(&cluster, user)
+    }
+
+    fn of_cluster(cluster: &Value, user: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {"server": url, "certificate-authority-data": BASE64_STANDARD.encode(ca)}}],
+            "clusters": [{"name": "it", "cluster": cluster}],
             "users": [{"name": "it", "user": user}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         });
