@@ -20,6 +20,7 @@ use super::reject::Reject;
 use crate::body::Body;
 use crate::identity::Identity;
 use crate::k8s::request::ApiRequest;
+use crate::k8s::request::Verb;
 use crate::policy;
 use crate::policy::Permit;
 use crate::policy::Plan;
@@ -81,6 +82,7 @@ impl Proxy {
             Some(_) if exchange.options().watch => {
                 self.while_forwarded(exchange, lease, lost, response)
             }
+            Some(_) | None if is_watch(&exchange.what) => self.until_draining(response),
             Some(_) => response,
             None => self.once_it_shows(exchange, response).await,
         }))
@@ -141,6 +143,24 @@ impl Proxy {
         })
     }
 
+    /// Any other watch, which at shutdown ends when it has nothing to say: its client comes back to another replica, and
+    /// does not hold this one until it is forced. Its frames are not read, but the API server sends each at once, so a
+    /// silence is between two of them.
+    fn until_draining(&self, response: Response<Body>) -> Response<Body> {
+        let drain = self.on.drain.clone();
+        response.map(|body| {
+            let frames =
+                futures_util::stream::unfold((body, drain), |(mut body, drain)| async move {
+                    tokio::select! {
+                        biased;
+                        frame = body.frame() => frame.map(|frame| (frame, (body, drain))),
+                        _until = drain.draining() => None,
+                    }
+                });
+            Body::new(StreamBody::new(frames))
+        })
+    }
+
     /// Whether a request that was forwarded would be forwarded now.
     fn would_forward(&self, who: &Arc<Identity>, what: &Arc<ApiRequest>, scope: &Scope) -> bool {
         let catalog = self.on.catalog.load_full();
@@ -195,5 +215,12 @@ impl Proxy {
                 Ok(response)
             }
         }
+    }
+}
+
+fn is_watch(what: &ApiRequest) -> bool {
+    match what {
+        ApiRequest::Resource(request) => request.verb == Verb::Watch,
+        ApiRequest::NonResource(_) => false,
     }
 }
