@@ -20,7 +20,7 @@ end() {
 }
 trap end EXIT
 
-"$testbed" up --dir "$dir/bed" --audit=None >"$dir/bed.out" & jobs_to_end+=($!)
+"$testbed" up --dir "$dir/bed" --audit=None >"$dir/bed.out" & jobs_to_end+=("$!")
 until grep -q ^ready: "$dir/bed.out"; do kill -0 "${jobs_to_end[0]}"; sleep 0.2; done
 fact() { python3 -c 'import json,sys; v=json.load(open(sys.argv[1]))
 for key in sys.argv[2].split("."): v=v[key]
@@ -70,7 +70,7 @@ PY
 port=$((20000 + RANDOM % 20000))
 "$binary" serve --kubeconfig "$dir/proxy.kubeconfig" --config "$dir/config.yaml" --listening-port $port \
     --self-signed localhost,127.0.0.1 --probe-addr 127.0.0.1:$((port + 1)) --metrics-addr 127.0.0.1:$((port + 2)) \
-    --zap-log-level "${LOG:-info}" >"$dir/proxy.out" 2>&1 & proxy=$!; jobs_to_end+=($proxy)
+    --zap-log-level "${LOG:-info}" >"$dir/proxy.out" 2>&1 & proxy=$!; jobs_to_end+=("$proxy")
 until curl -sf "http://127.0.0.1:$((port + 1))/readyz" >/dev/null; do kill -0 $proxy || { cat "$dir/proxy.out"; exit 1; }; sleep 0.2; done
 
 if command -v nginx >/dev/null; then
@@ -90,7 +90,7 @@ http {
   }
 }
 NGINX
-    nginx -c "$dir/nginx.conf" -p "$dir" 2>/dev/null & jobs_to_end+=($!)
+    nginx -c "$dir/nginx.conf" -p "$dir" 2>/dev/null & jobs_to_end+=("$!")
     sleep 0.5
     nginx=$(pgrep -P $! | head -1)
 fi
@@ -113,7 +113,8 @@ figure() {
 get=/api/v1/namespaces/t0-0/configmaps/c0
 names=$(printf 't0-%d,' 0 1 2 3 4 5 6 7 8 9)
 select="/api/v1/namespaces?labelSelector=kubernetes.io%2Fmetadata.name+in+%28${names%,}%29"
-for round in 1 2; do
+# Twice, so that a busy moment shows.
+for _ in 1 2; do
     for c in 1 16; do
         figure "GET direct" "$dev" "$server$get" $c
         [[ -z ${nginx:-} ]] || figure "GET nginx" "$dev" "https://localhost:$((port + 3))$get" $c "$nginx"

@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::policy::Plan;
 use crate::proxy;
 use crate::proxy::Foundations;
+use crate::proxy::Pages;
 use crate::proxy::Proxy;
 use crate::reader::Reader;
 use crate::ready::Readiness;
@@ -132,6 +133,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             reader,
             upstream: Arc::new(upstream),
             own_token: Arc::new(config.cluster.own_token),
+            pages: Arc::new(Pages::new().context("the system gives no random bytes")?),
             readiness: readiness.clone(),
             metrics: Arc::new(Metrics::new(&Plan::NAMES)),
             drain: watcher,

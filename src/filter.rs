@@ -4,6 +4,7 @@
 //! tell how much was dropped. A byte of an item is given out only after the whole item was read and judged.
 
 mod json;
+pub mod part;
 mod protobuf;
 
 use bytes::BytesMut;

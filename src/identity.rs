@@ -110,6 +110,11 @@ pub enum GroupsUnknown {
 pub struct IdentityKey([u8; 32]);
 
 impl IdentityKey {
+    /// Its bytes, to bind something to it.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     fn of(by: &AuthenticatorId, user: &UserName, uid: Option<&str>, groups: &Groups) -> Self {
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         let mut put = |text: &str| {

@@ -2,7 +2,9 @@
 //!
 //! No clock, no lock, no I/O: whoever wants to know what the proxy can do reads [`decide`].
 
+mod everywhere;
 mod keep;
+mod legs;
 mod namespaces;
 mod own_rights;
 mod permit;
@@ -15,6 +17,9 @@ use std::sync::Arc;
 use http::Method;
 
 pub use keep::Keep;
+pub use legs::Cut;
+pub use legs::From;
+pub use legs::Legs;
 pub use own_rights::Known;
 pub use own_rights::OwnRights;
 pub use own_rights::Question;
@@ -56,6 +61,13 @@ pub enum Plan {
         /// Which events may pass.
         keep: Keep,
     },
+    /// A list of a namespaced kind over all namespaces: one list per namespace, as the user, put together.
+    FanOut {
+        /// Of which kind.
+        kind: KindFacts,
+        /// The lists to send.
+        legs: Legs,
+    },
     /// A GET of one object: as the user, and after exactly 403 as the reader, the object tested by `keep` first.
     UserFirst {
         /// Of which kind.
@@ -80,10 +92,11 @@ pub enum Plan {
 
 impl Plan {
     /// Every name that [`Plan::name`] gives.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 7] = [
         "forward",
         "narrow-list",
         "narrow-watch",
+        "fan-out",
         "user-first",
         "ask",
         "refuse",
@@ -95,6 +108,7 @@ impl Plan {
             Self::Forward(_) => "forward",
             Self::NarrowList { .. } => "narrow-list",
             Self::NarrowWatch { .. } => "narrow-watch",
+            Self::FanOut { .. } => "fan-out",
             Self::UserFirst { .. } => "user-first",
             Self::Ask { .. } => "ask",
             Self::Refuse(_) => "refuse",
@@ -131,6 +145,9 @@ pub fn decide(
             namespaces::collection(who, what, request, kind, scope, own)
         }
         Some(Narrowable::Object(kind)) => namespaces::object(who, what, request, kind, scope),
+        Some(Narrowable::Everywhere(kind)) => {
+            everywhere::list(who, what, request, kind, scope, own)
+        }
     }
 }
 
@@ -140,6 +157,8 @@ enum Narrowable<'a> {
     Collection(&'a KindFacts),
     /// A GET of one object of it.
     Object(&'a KindFacts),
+    /// A list of a namespaced kind over all namespaces.
+    Everywhere(&'a KindFacts),
 }
 
 impl<'a> Narrowable<'a> {
@@ -147,14 +166,15 @@ impl<'a> Narrowable<'a> {
     /// and for a kind whose scope is not the cluster.
     fn of(request: &ResourceRequest, catalog: &'a Catalog) -> Option<Self> {
         // HEAD is left to the API server, which has no route for it.
-        if request.subresource.is_some()
-            || request.method != Method::GET
-            || !is_narrowed_kind(&request.resource)
-        {
+        if request.subresource.is_some() || request.method != Method::GET {
             return None;
         }
         let kind = catalog.kind(&request.resource, &request.version)?;
         if kind.namespaced {
+            let everywhere = request.verb == Verb::List && request.namespace.is_none();
+            return everywhere.then_some(Self::Everywhere(kind));
+        }
+        if !is_narrowed_kind(&request.resource) {
             return None;
         }
         match request.verb {
@@ -195,8 +215,19 @@ pub fn guarded_kind<'a>(what: &ApiRequest, catalog: &'a Catalog) -> Option<&'a K
         ApiRequest::NonResource(_) => None,
         ApiRequest::Resource(request) => match Narrowable::of(request, catalog) {
             Some(Narrowable::Collection(kind)) => Some(kind),
-            Some(Narrowable::Object(_)) | None => None,
+            Some(Narrowable::Object(_) | Narrowable::Everywhere(_)) | None => None,
         },
+    }
+}
+
+/// Whether the decision about `what` asks for the identity's own rights.
+pub fn asks_own_rights(what: &ApiRequest, catalog: &Catalog) -> bool {
+    match what {
+        ApiRequest::NonResource(_) => false,
+        ApiRequest::Resource(request) => matches!(
+            Narrowable::of(request, catalog),
+            Some(Narrowable::Collection(_) | Narrowable::Everywhere(_))
+        ),
     }
 }
 

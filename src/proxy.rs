@@ -8,6 +8,7 @@ mod answer;
 mod ask;
 mod created;
 mod exchange;
+mod fan_out;
 mod forward;
 mod lease;
 mod list;
@@ -15,8 +16,11 @@ mod live;
 mod narrow;
 mod object;
 mod own_rights;
+mod page;
 mod positions;
 pub mod reject;
+
+pub use page::Pages;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +78,8 @@ pub struct Foundations {
     pub upstream: Arc<Upstream>,
     /// The proxy's own token, for the reader and for impersonation.
     pub own_token: Arc<OwnToken>,
+    /// Makes and reads page tokens.
+    pub pages: Arc<Pages>,
     /// Whether requests can be answered yet.
     pub readiness: Readiness,
     /// Counters.
@@ -219,6 +225,7 @@ impl Proxy {
                     self.narrow_watch(exchange, read, keep, lease, holder)
                         .await?
                 }
+                Plan::FanOut { kind, legs } => self.fan_out(exchange, &kind, legs, lease).await?,
                 Plan::UserFirst {
                     kind,
                     own,

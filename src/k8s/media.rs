@@ -148,6 +148,26 @@ impl Media {
         is_type && known && (streams || !must_stream)
     }
 
+    /// The same for a list that is put together from several: in JSON, since a protobuf list begins with its length.
+    /// Clients that prefer protobuf accept JSON besides.
+    pub fn negotiate_text(accept: Option<&str>) -> Option<Self> {
+        let offer = Offer {
+            watch: false,
+            filtered: true,
+            protobuf: false,
+        };
+        let accept = accept.unwrap_or_default();
+        if accept.is_empty() {
+            return Some(Self::JSON);
+        }
+        let clauses = clauses(accept)?;
+        let mut acceptable = clauses
+            .iter()
+            .filter(|clause| clause.sub != PROTOBUF_SUB)
+            .filter_map(|clause| clause.media(offer));
+        acceptable.next()?.ok()
+    }
+
     /// The encoding of one whole object in an answer of this content type, if it is one that we can read.
     pub fn of_object(content_type: &str) -> Option<Self> {
         let objects = [Encoding::Json, Encoding::Protobuf].map(|encoding| Self {
@@ -168,6 +188,7 @@ impl Media {
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const PROTOBUF_SUB: &str = "vnd.kubernetes.protobuf";
 const PROTOBUF_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 
 /// Most clauses we sort: the order below is found by insertion, whose cost grows with the square. kubectl sends three.

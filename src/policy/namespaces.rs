@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Keep;
-use super::Known;
 use super::OwnRights;
 use super::Permit;
 use super::Plan;
-use super::Question;
 use super::Refusal;
+use super::own_rights;
+use super::own_rights::Answer;
 use super::permit::NarrowedRead;
 use crate::catalog::KindFacts;
 use crate::identity::Groups;
@@ -50,9 +50,9 @@ pub(super) fn collection(
         // What the unknown groups would show cannot be said, so nothing of it is.
         (Standing::Stranger | Standing::Member(_), Groups::Unknown(_)) => None,
     };
-    match own_right(request, own) {
+    match own_rights::all(request, kind, own) {
         Answer::Yes => return forward(),
-        Answer::Ask(question) => return super::own_rights::ask(who, question),
+        Answer::Ask(question) => return own_rights::ask(who, question),
         Answer::No => {}
     }
     match (visible, &who.groups) {
@@ -91,36 +91,6 @@ pub(super) fn object(
             keep: Keep::Names(Arc::new(BTreeSet::from([name]))),
         },
     }
-}
-
-/// Whether he may see all that this request asks for himself.
-enum Answer {
-    Yes,
-    No,
-    Ask(Question),
-}
-
-/// He may if he may list *and* watch the whole collection, or the one object the request names (RBAC's
-/// `resourceNames`). Both verbs, since a list that is forwarded and a watch that is narrowed would not fit together.
-fn own_right(request: &ResourceRequest, own: &OwnRights) -> Answer {
-    let question = |verb, name| Question {
-        verb,
-        resource: request.resource.clone(),
-        name,
-    };
-    let whole = [Verb::List, Verb::Watch].map(|verb| own.may(&question(verb, None)));
-    if whole == [Known::Yes, Known::Yes] {
-        return Answer::Yes;
-    }
-    for verb in [Verb::List, Verb::Watch] {
-        let question = question(verb, request.name.clone());
-        match own.may(&question) {
-            Known::Yes => {}
-            Known::No => return Answer::No,
-            Known::NotAsked => return Answer::Ask(question),
-        }
-    }
-    Answer::Yes
 }
 
 fn narrow(

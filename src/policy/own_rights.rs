@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Permit;
 use super::Plan;
+use crate::catalog::KindFacts;
 use crate::identity::Identity;
 use crate::k8s::names::GroupResource;
 use crate::k8s::names::ObjectName;
@@ -95,6 +96,41 @@ impl OwnRights {
             None => self.otherwise,
         }
     }
+}
+
+/// Whether somebody may see all that a request asks for himself.
+pub(super) enum Answer {
+    Yes,
+    No,
+    Ask(Question),
+}
+
+/// He may if he may list *and* watch the whole collection, or the one object the request names (RBAC's
+/// `resourceNames`). Both verbs, where the kind has them, since a list that is forwarded and a watch that is narrowed
+/// would not fit together.
+pub(super) fn all(request: &ResourceRequest, kind: &KindFacts, own: &OwnRights) -> Answer {
+    let question = |verb, name| Question {
+        verb,
+        resource: request.resource.clone(),
+        name,
+    };
+    let verbs = || {
+        [Verb::List, Verb::Watch]
+            .into_iter()
+            .filter(|verb| kind.verbs.contains(*verb))
+    };
+    if verbs().all(|verb| own.may(&question(verb, None)) == Known::Yes) {
+        return Answer::Yes;
+    }
+    for verb in verbs() {
+        let question = question(verb, request.name.clone());
+        match own.may(&question) {
+            Known::Yes => {}
+            Known::No => return Answer::No,
+            Known::NotAsked => return Answer::Ask(question),
+        }
+    }
+    Answer::Yes
 }
 
 /// The plan that asks `question` as the user himself.

@@ -114,6 +114,22 @@ fn told(plan: &Plan) -> String {
         Plan::Forward(permit) => format!("forward {}", sent(permit)),
         Plan::NarrowList { read, keep, .. } => format!("list {}{}", sent(read), kept(keep)),
         Plan::NarrowWatch { read, keep, .. } => format!("watch {}{}", sent(read), kept(keep)),
+        Plan::FanOut { legs, .. } => {
+            let cut = |from| Cut {
+                from,
+                limit: Some(7),
+            };
+            let names = legs.namespaces().iter().map(Namespace::as_str);
+            let first = legs.permit(&legs.namespaces()[0], cut(From::Client));
+            let last = legs.namespaces().last().unwrap();
+            let last = legs.permit(last, cut(From::Exactly("9".to_owned())));
+            format!(
+                "fan out {}: {} … {}",
+                names.collect::<Vec<_>>().join(" "),
+                sent(&first.unwrap()),
+                sent(&last.unwrap())
+            )
+        }
         Plan::UserFirst { own, then, .. } => format!("first {} then {}", sent(own), sent(then)),
         Plan::Ask { permit, question } => {
             let name = question
@@ -177,7 +193,8 @@ fn a_member_lists_his_namespaces_through_one_selector() {
 fn what_is_not_a_narrowed_collection_goes_as_the_user() {
     let alice = member(&["oil-dev"]);
     for line in [
-        "GET /api/v1/pods",
+        "GET /api/v1/pods?watch=1",
+        "GET /api/v1/gizmos",
         "GET /api/v1/namespaces/oil-dev/pods",
         "POST /api/v1/namespaces",
         "DELETE /api/v1/namespaces/oil-dev",
@@ -368,4 +385,53 @@ fn a_tunnel_is_for_streams_and_never_for_a_narrowed_watch() {
         let decided = decided(&who, &alice, &no(), &request(line, &headers));
         assert!(decided.starts_with(plan), "{line}: {decided}");
     }
+}
+
+#[test]
+fn a_member_lists_a_namespaced_kind_in_each_of_his_namespaces_as_himself() {
+    let alice = member(&["a", "a-b", "c"]);
+    for (line, plan) in [
+        (
+            "GET /api/v1/pods?limit=500&labelSelector=x%3Dy",
+            "fan out a-b a c: as user /api/v1/namespaces/a-b/pods?labelSelector=x=y&limit=7 … \
+             as user /api/v1/namespaces/c/pods?labelSelector=x=y&resourceVersion=9&resourceVersionMatch=Exact&limit=7",
+        ),
+        (
+            "GET /api/v1/pods?continue=ours&resourceVersion=3",
+            "fan out a-b a c: as user /api/v1/namespaces/a-b/pods?resourceVersion=3&limit=7 … \
+             as user /api/v1/namespaces/c/pods?resourceVersion=9&resourceVersionMatch=Exact&limit=7",
+        ),
+        (
+            "GET /api/v1/pods?fieldSelector=metadata.namespace%3Dc",
+            "fan out c: as user /api/v1/namespaces/c/pods?fieldSelector=metadata.namespace=c&limit=7 … \
+             as user /api/v1/namespaces/c/pods?fieldSelector=metadata.namespace=c&resourceVersion=9&resourceVersionMatch=Exact&limit=7",
+        ),
+        (
+            "GET /api/v1/pods?fieldSelector=metadata.namespace%3Dkube-system",
+            "forward as user /api/v1/pods?fieldSelector=metadata.namespace%3Dkube-system",
+        ),
+        (
+            "GET /api/v1/pods?shardSelector=x",
+            "refuse unknown_parameter",
+        ),
+    ] {
+        assert_eq!(
+            plan_of(&alice, &OwnRights::none_count(), line),
+            plan.replace("%3D", "="),
+            "{line}"
+        );
+    }
+    assert!(
+        plan_of(&member(&[]), &OwnRights::none_count(), "GET /api/v1/pods").starts_with("forward")
+    );
+    assert!(
+        plan_of(
+            &Standing::Stranger,
+            &OwnRights::none_count(),
+            "GET /api/v1/pods"
+        )
+        .starts_with("forward")
+    );
+    let asked = plan_of(&alice, &OwnRights::default(), "GET /api/v1/pods");
+    assert!(asked.starts_with("ask list"), "{asked}");
 }

@@ -56,7 +56,7 @@ impl Proxy {
             Narrowing::Always => return OwnRights::none_count(),
             Narrowing::UnlessAllowed => {}
         }
-        if policy::guarded_kind(&exchange.what, catalog).is_none() {
+        if !policy::asks_own_rights(&exchange.what, catalog) {
             return OwnRights::default(); // nobody asks
         }
         let caller = &exchange.caller;

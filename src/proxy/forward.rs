@@ -52,6 +52,9 @@ impl Proxy {
                 Admit::NeedsFloor => return Ok(None),
             }
         }
+        if let Some(expired) = self.expired_fan_out(exchange)? {
+            return Ok(Some(expired));
+        }
         let lost = self.answers.lost();
         let request = self.authorized(exchange, permit)?;
         match request.lane() {
@@ -86,6 +89,27 @@ impl Proxy {
             Some(_) => response,
             None => self.once_it_shows(exchange, response).await,
         }))
+    }
+
+    /// The answer to a watch over all namespaces that goes on from a list of some of them.
+    fn expired_fan_out(&self, exchange: &Exchange) -> Result<Option<Response<Body>>, Reject> {
+        let ApiRequest::Resource(request) = exchange.what.as_ref() else {
+            return Ok(None);
+        };
+        let (who, resource) = (exchange.caller.who.key(), &request.resource);
+        if request.verb != Verb::Watch
+            || request.namespace.is_some()
+            || !self
+                .positions
+                .resumes_a_fan_out(who, resource, &exchange.options())
+        {
+            return Ok(None);
+        }
+        let catalog = self.on.catalog.load_full();
+        match catalog.kind(resource, &request.version) {
+            None => Ok(None),
+            Some(kind) => Ok(Some(expired(exchange.media(kind, true)?))),
+        }
     }
 
     /// A request with the client's own headers, as far as they may travel.
@@ -169,6 +193,7 @@ impl Proxy {
             Plan::Forward(_) => true,
             Plan::NarrowList { .. }
             | Plan::NarrowWatch { .. }
+            | Plan::FanOut { .. }
             | Plan::UserFirst { .. }
             | Plan::Ask { .. }
             | Plan::Refuse(_) => false,

@@ -5,6 +5,8 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use moka::sync::Cache;
+
 use super::Proxy;
 use super::reject::Reject;
 use crate::catalog::KindFacts;
@@ -12,6 +14,7 @@ use crate::filter::Seen;
 use crate::identity::IdentityKey;
 use crate::k8s::list_options::ContinueToken;
 use crate::k8s::list_options::ListOptions;
+use crate::k8s::names::GroupResource;
 use crate::policy;
 use crate::tenancy::scope::Generation;
 use crate::watch::guard::Admit;
@@ -27,6 +30,9 @@ const CAPACITY: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Positions {
     guard: Mutex<Guard>,
+    /// The latest version of a list that was put together from an identity's namespaces. A watch over all of them from
+    /// there would begin without what the others hold.
+    fanned: Cache<(IdentityKey, GroupResource), Position>,
 }
 
 /// Whose positions of which kind a request asks about or makes, and in which state of affairs it was decided.
@@ -41,6 +47,7 @@ impl Default for Positions {
     fn default() -> Self {
         Self {
             guard: Mutex::new(Guard::new(CAPACITY)),
+            fanned: Cache::new(CAPACITY as u64),
         }
     }
 }
@@ -97,6 +104,31 @@ impl Positions {
         } else {
             guard.on_issued(&holder.who, &holder.kind.resource, at, under, now);
         }
+    }
+
+    /// A client is about to have a list put together from his namespaces, whole or a page of it, at `version`.
+    pub(super) fn on_fan_out(&self, who: IdentityKey, resource: &GroupResource, version: &str) {
+        let Some(at) = Position::parse(version) else {
+            return;
+        };
+        self.fanned
+            .entry((who, resource.clone()))
+            .and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
+    }
+
+    /// Whether a watch with these options over all namespaces may go on from a list that had some of them only: then he
+    /// who may see all by now would never hear of the rest.
+    pub(super) fn resumes_a_fan_out(
+        &self,
+        who: &IdentityKey,
+        resource: &GroupResource,
+        options: &ListOptions,
+    ) -> bool {
+        let Some(at) = resumes_at(options).and_then(Position::parse) else {
+            return false;
+        };
+        let latest = self.fanned.get(&(*who, resource.clone()));
+        latest.is_some_and(|latest| at <= latest)
     }
 
     /// A client is about to have an event or bookmark.

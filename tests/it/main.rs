@@ -26,6 +26,7 @@ mod azure;
 mod clients;
 mod creation;
 mod credentials;
+mod everywhere;
 mod faults;
 mod hostile;
 mod impersonation;

@@ -1,0 +1,294 @@
+//! A list over all namespaces, put together from one list per namespace, each sent as the user.
+//!
+//! The first namespace that answers sets the state that all show (`resourceVersionMatch=Exact`), so the whole is one
+//! consistent snapshot with one true resourceVersion. A few legs are under way at a time, and what they bring is passed
+//! on in etcd's order as it comes: memory is bounded by the legs in flight, not by the list.
+
+mod leg;
+mod merge;
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http::header::ACCEPT;
+
+use self::leg::Leg;
+use self::leg::OpenPart;
+use self::leg::Opener;
+use self::merge::Merge;
+use super::Proxy;
+use super::answer;
+use super::exchange::Exchange;
+use super::lease::Lease;
+use super::page::BadPage;
+use super::page::Binding;
+use super::page::Cursor;
+use super::reject::BadAnswer;
+use super::reject::Reject;
+use crate::body::Body;
+use crate::body::collect;
+use crate::body::full;
+use crate::catalog::KindFacts;
+use crate::filter;
+use crate::k8s::media::Media;
+use crate::k8s::names::Namespace;
+use crate::k8s::request::ApiRequest;
+use crate::policy::Cut;
+use crate::policy::From;
+use crate::policy::Legs;
+use crate::policy::Refusal;
+
+/// Legs under way at once for one list. Priority and fairness counts each as a read of the whole kind.
+const IN_FLIGHT: usize = 8;
+
+/// Longest `Status` read on the way.
+const MAX_STATUS: usize = 64 * 1024;
+
+impl Proxy {
+    /// The list. `None`: decide again, the scope changed meanwhile.
+    pub(super) async fn fan_out(
+        &self,
+        exchange: &mut Exchange,
+        kind: &KindFacts,
+        legs: Legs,
+        lease: &Lease,
+    ) -> Result<Option<Response<Body>>, Reject> {
+        let ApiRequest::Resource(list) = exchange.what.as_ref() else {
+            return Ok(None);
+        };
+        let scope = lease.presence.scope();
+        let options = exchange.options();
+        let media = text(exchange)?;
+        let layout = filter::layout(media).ok_or(Reject::NotAcceptable)?;
+        let binding = Binding::of(exchange.caller.who.key(), list, &options);
+        let page = match &options.continue_token {
+            None => None,
+            Some(token) => Some(match self.on.pages.open(token, &binding) {
+                Ok(page) => page,
+                Err(BadPage::Forged) => return Err(Reject::Refused(Refusal::BadPageToken)),
+                Err(BadPage::Foreign) => return Err(Reject::Refused(Refusal::PageExpired)),
+            }),
+        };
+        let restart = |namespace: &Namespace, native: Option<String>| Cursor {
+            generation: scope.generation,
+            version: None,
+            namespace: namespace.clone(),
+            native,
+        };
+        if let Some(page) = &page
+            && page.generation != scope.generation
+        {
+            let token = self
+                .on
+                .pages
+                .seal(&restart(&page.namespace, None), &binding);
+            return Ok(Some(expired(&token)));
+        }
+        let opener = Arc::new(Opener {
+            upstream: Arc::clone(&self.on.upstream),
+            own_token: Arc::clone(&self.on.own_token),
+            caller: exchange.caller.clone(),
+            headers: exchange.headers.clone(),
+            peer: exchange.connection.peer.ip(),
+            legs,
+            layout,
+            media,
+        });
+        let first = match self
+            .first_leg(&opener, kind, page.as_ref(), options.limit)
+            .await?
+        {
+            First::Part(first) => *first,
+            First::None => {
+                let whole = self.authorized(exchange, opener.legs.whole())?;
+                let response = self.on.upstream.send(whole, crate::body::empty()).await?;
+                return answer::forwarded(&exchange.what, response)
+                    .map(Some)
+                    .map_err(Reject::Answer);
+            }
+            First::Answer(at, response) if response.status() == StatusCode::GONE => {
+                let native = inconsistent(response).await;
+                let token = self.on.pages.seal(&restart(&at, native), &binding);
+                return Ok(Some(expired(&token)));
+            }
+            First::Answer(_, response) => return Ok(Some(response)),
+        };
+        let (head, version) = (first.part.head.clone(), first.version.clone());
+        let mut merge = Merge::new(first, opener, kind.aggregated, options.limit);
+        // Until every leg under way has said something the client is told nothing, so that a failure is his answer.
+        if let Some(refusal) = merge.look_ahead().await? {
+            return Ok(Some(refusal));
+        }
+        let beginning = merge.beginning().await.map_err(Reject::Lost)?;
+        if lease.presence.scope().generation != scope.generation {
+            return Ok(None);
+        }
+        let seal = {
+            let (pages, generation) = (Arc::clone(&self.on.pages), scope.generation);
+            move |namespace: Namespace, native: Option<String>| {
+                let cursor = Cursor {
+                    generation,
+                    version: version.clone(),
+                    namespace,
+                    native,
+                };
+                pages.seal(&cursor, &binding)
+            }
+        };
+        let positions = Arc::clone(&self.positions);
+        let holder = (*exchange.caller.who.key(), kind.resource.clone());
+        let issue = move |version: &str| positions.on_fan_out(holder.0, &holder.1, version);
+        let mut response = Response::new(merge.into_body(beginning, seal, issue));
+        *response.headers_mut() = head.headers;
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        Ok(Some(response))
+    }
+
+    /// Asks one namespace after the other until one shows its part.
+    async fn first_leg(
+        &self,
+        opener: &Arc<Opener>,
+        kind: &KindFacts,
+        page: Option<&Cursor>,
+        limit: Option<i64>,
+    ) -> Result<First, Reject> {
+        let namespaces = opener.legs.namespaces();
+        let start = page.map_or(0, |page| {
+            let key = |name: &Namespace| [name.as_str(), "/"].concat();
+            namespaces.partition_point(|name| key(name) < key(&page.namespace))
+        });
+        for (at, namespace) in namespaces.iter().enumerate().skip(start) {
+            let native = page.and_then(|page| {
+                (page.namespace == *namespace)
+                    .then(|| page.native.clone())
+                    .flatten()
+            });
+            let version = page.and_then(|page| page.version.clone());
+            let from = match (native, version, page) {
+                (Some(native), _, _) => From::Page(native),
+                (None, Some(version), _) => From::Exactly(version),
+                (None, None, Some(_)) => From::Now,
+                (None, None, None) => From::Client,
+            };
+            let part = match opener.open(namespace, Cut { from, limit }).await? {
+                Leg::Part(part) => part,
+                Leg::Nothing => continue,
+                Leg::Answer(response) => return Ok(First::Answer(namespace.clone(), response)),
+            };
+            let known = page
+                .and_then(|page| page.version.clone())
+                .or_else(|| part.part.envelope.resource_version.clone());
+            if known.is_some() || kind.aggregated || part.whole {
+                return Ok(First::Part(Box::new(FirstPart {
+                    at,
+                    version: known.filter(|_| !kind.aggregated),
+                    part,
+                })));
+            }
+            // Its version stands behind its items, and there are many: one item tells it too.
+            drop(part);
+            let version = match opener
+                .open(
+                    namespace,
+                    Cut {
+                        from: From::Client,
+                        limit: Some(1),
+                    },
+                )
+                .await?
+            {
+                Leg::Part(one) => one.part.envelope.resource_version,
+                Leg::Nothing => continue,
+                Leg::Answer(response) => return Ok(First::Answer(namespace.clone(), response)),
+            };
+            let from = version.clone().map_or(From::Client, From::Exactly);
+            return Ok(match opener.open(namespace, Cut { from, limit }).await? {
+                Leg::Part(part) => First::Part(Box::new(FirstPart { at, version, part })),
+                Leg::Nothing => continue,
+                Leg::Answer(response) => First::Answer(namespace.clone(), response),
+            });
+        }
+        Ok(First::None)
+    }
+}
+
+/// What the first namespaces said.
+enum First {
+    Part(Box<FirstPart>),
+    /// He may list it in none of them.
+    None,
+    /// Something else than a list or a 403, which is the answer to the whole.
+    Answer(Namespace, Response<Body>),
+}
+
+/// The part that sets the state of all others.
+struct FirstPart {
+    /// Which leg it is.
+    at: usize,
+    /// The state that the others are pinned to; `None`: each shows its own.
+    version: Option<String>,
+    part: Box<OpenPart>,
+}
+
+/// How the answer is encoded.
+fn text(exchange: &Exchange) -> Result<Media, Reject> {
+    let accept = exchange.headers.get(ACCEPT).map(HeaderValue::to_str);
+    let accept = accept
+        .transpose()
+        .map_err(|_not_text| Reject::NotAcceptable)?;
+    let media = Media::negotiate_text(accept).ok_or(Reject::NotAcceptable)?;
+    Ok(media)
+}
+
+/// The 410 of a page, with the token that goes on without consistency, as the API server gives one.
+fn expired(token: &str) -> Response<Body> {
+    let status = Refusal::PageExpired.status();
+    let mut document: serde_json::Value =
+        serde_json::from_slice(&status.to_json()).unwrap_or_default();
+    if let Some(metadata) = document.get_mut("metadata") {
+        *metadata = serde_json::json!({"continue": token});
+    }
+    let mut response = Response::new(full(document.to_string()));
+    *response.status_mut() = StatusCode::GONE;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+/// The inconsistent token of the API server's own 410.
+async fn inconsistent(response: Response<Body>) -> Option<String> {
+    let bytes = collect(response.into_body(), MAX_STATUS).await.ok()?;
+    let status: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let token = status.get("metadata")?.get("continue")?.as_str()?;
+    (!token.is_empty()).then(|| token.to_owned())
+}
+
+/// The legs after the first, a few under way at a time, in order.
+type Rest = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Leg, Reject>> + Send>>;
+
+fn rest(opener: &Arc<Opener>, from: usize, version: Option<&str>, limit: Option<i64>) -> Rest {
+    let namespaces: Vec<Namespace> = opener
+        .legs
+        .namespaces()
+        .get(from..)
+        .unwrap_or_default()
+        .to_vec();
+    let (opener, version) = (Arc::clone(opener), version.map(str::to_owned));
+    let legs = futures_util::stream::iter(namespaces).map(move |namespace| {
+        let from = version.clone().map_or(From::Client, From::Exactly);
+        let opener = Arc::clone(&opener);
+        async move { opener.open(&namespace, Cut { from, limit }).await }
+    });
+    Box::pin(legs.buffered(IN_FLIGHT))
+}
+
+/// An answer that is a list cannot be read as one.
+fn malformed(_broken: filter::Broken) -> Reject {
+    Reject::Answer(BadAnswer::Malformed)
+}

@@ -1,0 +1,146 @@
+//! One namespace's list: sent as the user, its beginning read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http_body_util::BodyExt;
+
+use super::malformed;
+use crate::body::Body;
+use crate::body::BoxError;
+use crate::body::empty;
+use crate::filter::part::Part;
+use crate::identity::Caller;
+use crate::k8s::media::Media;
+use crate::k8s::names::Namespace;
+use crate::policy::Cut;
+use crate::policy::Legs;
+use crate::proxy::reject::BadAnswer;
+use crate::proxy::reject::Reject;
+use crate::upstream::Authorized;
+use crate::upstream::Inbound;
+use crate::upstream::OwnToken;
+use crate::upstream::Upstream;
+use crate::wire::Layout;
+
+/// How much of a leg is read before it is its turn.
+const AHEAD: usize = 64 * 1024;
+
+/// Opens legs. Holds what a request upstream is made of.
+pub(super) struct Opener {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) own_token: Arc<OwnToken>,
+    pub(super) caller: Caller,
+    pub(super) headers: HeaderMap,
+    pub(super) peer: IpAddr,
+    pub(super) legs: Legs,
+    pub(super) layout: Layout,
+    pub(super) media: Media,
+}
+
+/// What a namespace said.
+pub(super) enum Leg {
+    /// Its part.
+    Part(Box<OpenPart>),
+    /// He may not list it there, or it is gone: its part is nothing.
+    Nothing,
+    /// Anything else is the answer to the whole.
+    Answer(Response<Body>),
+}
+
+/// A part under way: what was read of it ahead, and the rest.
+pub(super) struct OpenPart {
+    pub(super) head: http::response::Parts,
+    /// At most so many items were asked for.
+    pub(super) limit: Option<i64>,
+    body: Body,
+    pub(super) part: Part,
+    /// Items read and not given out yet.
+    pub(super) out: BytesMut,
+    /// Whether all of it is read.
+    pub(super) whole: bool,
+    /// Whether anything of it was given out.
+    pub(super) given: bool,
+}
+
+impl std::ops::Deref for OpenPart {
+    type Target = Part;
+
+    fn deref(&self) -> &Part {
+        &self.part
+    }
+}
+
+impl Opener {
+    /// Sends the leg in `namespace`, and reads the beginning of its answer.
+    pub(super) async fn open(&self, namespace: &Namespace, cut: Cut) -> Result<Leg, Reject> {
+        let limit = cut.limit;
+        let Some(permit) = self.legs.permit(namespace, cut) else {
+            return Ok(Leg::Nothing);
+        };
+        let inbound = Inbound {
+            headers: &self.headers,
+            peer: self.peer,
+            withheld: &[],
+        };
+        let request = Authorized::new(permit, &self.caller, inbound, &self.own_token)?
+            .with_accept(HeaderValue::from_static(self.media.accept(false)));
+        let (head, body) = self.upstream.send(request, empty()).await?.into_parts();
+        match head.status {
+            StatusCode::OK => {}
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => return Ok(Leg::Nothing),
+            status if status.is_client_error() || status.is_server_error() => {
+                return Ok(Leg::Answer(Response::from_parts(head, body)));
+            }
+            _ => return Err(Reject::Answer(BadAnswer::ContentType)),
+        }
+        if head.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(Reject::Answer(BadAnswer::ContentEncoding));
+        }
+        let typed = head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| self.media.is_answered_by(value, false));
+        if !typed {
+            return Err(Reject::Answer(BadAnswer::ContentType));
+        }
+        let mut part = OpenPart {
+            head,
+            limit,
+            body,
+            part: Part::new(self.layout),
+            out: BytesMut::new(),
+            whole: false,
+            given: false,
+        };
+        while !part.whole && part.out.len() < AHEAD {
+            part.read().await?;
+        }
+        Ok(Leg::Part(Box::new(part)))
+    }
+}
+
+impl OpenPart {
+    /// Reads on: one frame, or the end.
+    pub(super) async fn read(&mut self) -> Result<(), Reject> {
+        match self.body.frame().await {
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(data) => self.part.push(data, &mut self.out).map_err(malformed),
+                None => Ok(()),
+            },
+            Some(Err(cause)) => Err(Reject::Lost(cause)),
+            None if self.part.is_whole() => {
+                self.whole = true;
+                Ok(())
+            }
+            None => Err(Reject::Lost(BoxError::from("a part ends too early"))),
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Lists of a namespaced kind over all namespaces: what is his in each of them, put together, as himself.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use http::StatusCode;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::harness::eventually;
+use crate::harness::http::Answer;
+use crate::harness::http::Caller;
+use crate::harness::http::told;
+use crate::harness::people::Person;
+use crate::harness::people::Tenant;
+use crate::harness::people::unique;
+use crate::harness::proxy::Mode;
+use crate::harness::world::World;
+use crate::lists::until_he_sees;
+
+const NAMESPACES: &str = "/api/v1/namespaces";
+const EVERYWHERE: &str = "/api/v1/configmaps";
+/// Of the ConfigMaps that these tests make.
+const OURS: &str = "labelSelector=it%3Deverywhere";
+
+in_both_worlds!(
+    an_owner_lists_what_is_in_his_namespaces_and_nothing_else,
+    it_costs_a_request_per_namespace_as_himself,
+    in_impersonate_mode_too,
+    pages_are_as_small_as_asked_and_lose_nothing,
+    a_page_token_is_its_owners_and_its_lists,
+    where_he_may_not_list_nothing_is_shown_and_nothing_lost,
+    who_may_list_it_nowhere_gets_his_own_refusal,
+    who_may_list_it_everywhere_is_forwarded,
+    a_selector_narrows_further,
+);
+
+/// A tenant with two ConfigMaps in each namespace, and the owner at a proxy where he sees them.
+async fn furnished(
+    world: &'static World,
+    suffixes: &[&str],
+    mode: Mode,
+) -> (Tenant, Caller, Vec<String>) {
+    let tenant = world.tenant(suffixes).await;
+    let caller = world.proxy_in(mode).await.caller(&tenant.owner);
+    until_he_sees(&caller, &tenant.namespaces).await;
+    let all = furnish(world, &tenant.namespaces).await;
+    until_he_lists(&caller, &all).await;
+    (tenant, caller, all)
+}
+
+/// Two ConfigMaps in each of these namespaces; their keys, in etcd's order.
+async fn furnish(world: &'static World, namespaces: &[String]) -> Vec<String> {
+    let mut keys = Vec::new();
+    for namespace in namespaces {
+        for name in ["one", "two"] {
+            let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"x": "]}, [{"},
+                "metadata": {"name": name, "labels": {"it": "everywhere", "which": name}}});
+            let path = format!("{NAMESPACES}/{namespace}/configmaps");
+            world.admin(Method::POST, &path, Some(&body)).await.unwrap();
+            keys.push(format!("{namespace}/{name}"));
+        }
+    }
+    keys.sort();
+    keys
+}
+
+/// Until the operator's RoleBindings are there, and he lists exactly these.
+async fn until_he_lists(caller: &Caller, keys: &[String]) {
+    eventually(|| async {
+        let answer = caller.get(&format!("{EVERYWHERE}?{OURS}")).await;
+        let listed = answer.status == StatusCode::OK && keys_of(&answer) == keys;
+        listed.then_some(()).ok_or_else(|| answer.text())
+    })
+    .await;
+}
+
+fn key_of(object: &Value) -> String {
+    let part = |name: &str| {
+        object["metadata"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    format!("{}/{}", part("namespace"), part("name"))
+}
+
+fn keys_of(answer: &Answer) -> Vec<String> {
+    let list = answer.json();
+    list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(key_of)
+        .collect()
+}
+
+async fn an_owner_lists_what_is_in_his_namespaces_and_nothing_else(world: &'static World) {
+    // `a-b` comes before `a` in etcd, and in what kubectl prints.
+    let (tenant, caller, _) = furnished(world, &["a", "a-b", "c"], Mode::Token).await;
+    let other = world.tenant(&["theirs"]).await;
+    furnish(world, &other.namespaces).await;
+    let everything = world
+        .admin(Method::GET, &format!("{EVERYWHERE}?{OURS}"), None)
+        .await
+        .unwrap();
+    let expected: Vec<String> = everything["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(key_of)
+        .filter(|key| key.starts_with(&format!("{}-", tenant.name)))
+        .collect();
+    let answer = caller.get(&format!("{EVERYWHERE}?{OURS}")).await;
+    assert_eq!(keys_of(&answer), expected);
+    let list = answer.json();
+    assert_eq!(
+        (&list["kind"], &list["apiVersion"]),
+        (&json!("ConfigMapList"), &json!("v1"))
+    );
+    assert!(!answer.position().is_empty());
+    assert!(!answer.text().contains(&other.name));
+    // Items are as the API server wrote them.
+    let one = &list["items"][0];
+    let path = format!(
+        "{NAMESPACES}/{}/configmaps/one",
+        one["metadata"]["namespace"].as_str().unwrap()
+    );
+    let alone = world.admin(Method::GET, &path, None).await.unwrap();
+    assert_eq!(one["data"], alone["data"]);
+    assert_eq!(one["metadata"], alone["metadata"]);
+
+    let kubectl = world.proxy().await.kubectl(&tenant.owner);
+    for arguments in [
+        &[
+            "get",
+            "configmaps",
+            "-A",
+            "-l",
+            "it=everywhere",
+            "--no-headers",
+        ][..],
+        &[
+            "get",
+            "cm",
+            "-A",
+            "-l",
+            "it=everywhere",
+            "--no-headers",
+            "--chunk-size=1",
+        ],
+        &[
+            "get",
+            "cm",
+            "-A",
+            "-l",
+            "it=everywhere",
+            "--no-headers",
+            "--chunk-size=0",
+        ],
+        &[
+            "get",
+            "cm",
+            "-A",
+            "-l",
+            "it=everywhere",
+            "--no-headers",
+            "--sort-by=.metadata.namespace",
+        ],
+    ] {
+        let table = kubectl.run(arguments).await;
+        let rows: BTreeSet<String> = table
+            .lines()
+            .iter()
+            .map(|line| {
+                line.split_whitespace()
+                    .take(2)
+                    .collect::<Vec<_>>()
+                    .join("/")
+            })
+            .collect();
+        assert_eq!(rows, expected.iter().cloned().collect(), "{arguments:?}");
+    }
+    let json = kubectl
+        .run(&["get", "cm", "-A", "-l", "it=everywhere", "-o", "json"])
+        .await;
+    let list: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(list["items"].as_array().unwrap().len(), expected.len());
+}
+
+async fn it_costs_a_request_per_namespace_as_himself(world: &'static World) {
+    let (tenant, caller, all) = furnished(world, &["a", "b", "c", "d"], Mode::Token).await;
+    let mark = world.mark();
+    assert_eq!(
+        keys_of(&caller.get(&format!("{EVERYWHERE}?{OURS}&limit=500")).await),
+        all
+    );
+    let seen = world.audit(mark, &tenant.owner.name).await;
+    assert_eq!(seen.len(), 4, "{seen:#?}");
+    for entry in &seen {
+        assert_eq!(
+            (entry.user.as_str(), &entry.acting),
+            (tenant.owner.name.as_str(), &None)
+        );
+        assert_eq!(
+            (entry.verb.as_str(), entry.resource.as_str()),
+            ("list", "configmaps")
+        );
+    }
+}
+
+async fn in_impersonate_mode_too(world: &'static World) {
+    let (tenant, caller, all) = furnished(world, &["a", "b"], Mode::Impersonate).await;
+    let mark = world.mark();
+    assert_eq!(
+        keys_of(&caller.get(&format!("{EVERYWHERE}?{OURS}")).await),
+        all
+    );
+    let seen = world.audit(mark, &tenant.owner.name).await;
+    assert_eq!(seen.len(), 2, "{seen:#?}");
+    for entry in &seen {
+        assert_eq!(entry.acting.as_ref().unwrap().username, tenant.owner.name);
+    }
+}
+
+async fn pages_are_as_small_as_asked_and_lose_nothing(world: &'static World) {
+    let (_, caller, all) = furnished(world, &["a", "a-b", "c"], Mode::Token).await;
+    let in_order = keys_of(&caller.get(&format!("{EVERYWHERE}?{OURS}")).await);
+    assert_eq!(
+        in_order.iter().cloned().collect::<BTreeSet<_>>(),
+        all.into_iter().collect()
+    );
+    for limit in 1..=7 {
+        let (mut seen, mut token, mut versions) = (Vec::new(), String::new(), BTreeSet::new());
+        loop {
+            let path = format!("{EVERYWHERE}?{OURS}&limit={limit}&continue={token}");
+            let page = caller.get(&path).await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+            let keys = keys_of(&page);
+            assert!(keys.len() <= limit, "{keys:?}");
+            seen.extend(keys);
+            versions.insert(page.position());
+            match page.json()["metadata"]["continue"].as_str() {
+                Some(next) if !next.is_empty() => next.clone_into(&mut token),
+                _ => break,
+            }
+        }
+        assert_eq!(seen, in_order, "limit {limit}");
+        assert_eq!(versions.len(), 1, "one snapshot: {versions:?}");
+    }
+}
+
+async fn a_page_token_is_its_owners_and_its_lists(world: &'static World) {
+    let (tenant, caller, _) = furnished(world, &["a", "b"], Mode::Token).await;
+    let (_, stranger, _) = furnished(world, &["x", "y"], Mode::Token).await;
+    let first = caller.get(&format!("{EVERYWHERE}?{OURS}&limit=1")).await;
+    let token = first.json()["metadata"]["continue"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(!token.contains(&tenant.name));
+    let page =
+        |selector: &str, token: &str| format!("{EVERYWHERE}?{selector}&limit=1&continue={token}");
+    let good = caller.get(&page(OURS, &token)).await;
+    assert_eq!(good.status, StatusCode::OK, "{}", good.text());
+    let mut changed = token.clone().into_bytes();
+    let last = changed.len() - 3;
+    changed[last] = if changed[last] == b'A' { b'B' } else { b'A' };
+    let changed = String::from_utf8(changed).unwrap();
+    for (what, answer) in [
+        ("changed", caller.get(&page(OURS, &changed)).await),
+        ("somebody else's", stranger.get(&page(OURS, &token)).await),
+        (
+            "of another list",
+            caller.get(&page("labelSelector=a%3Db", &token)).await,
+        ),
+        (
+            "of another kind",
+            caller
+                .get(&format!("/api/v1/secrets?limit=1&continue={token}"))
+                .await,
+        ),
+        ("no token", caller.get(&page(OURS, "abc")).await),
+    ] {
+        assert_eq!(
+            answer.status,
+            StatusCode::BAD_REQUEST,
+            "{what}: {}",
+            answer.text()
+        );
+    }
+    // What he sees changes: the old pages are over, and the way on is in the answer, as the API server puts it.
+    world.namespace_in(&tenant, "c").await;
+    eventually(|| async {
+        let answer = caller.get(&page(OURS, &token)).await;
+        let gone = answer.status == StatusCode::GONE;
+        gone.then_some(()).ok_or_else(|| answer.text())
+    })
+    .await;
+    let gone = caller.get(&page(OURS, &token)).await.json();
+    assert_eq!(gone["reason"], "Expired");
+    let on = gone["metadata"]["continue"].as_str().unwrap();
+    assert_eq!(caller.get(&page(OURS, on)).await.status, StatusCode::OK);
+}
+
+/// A Role that lists this kind in this namespace, bound to this person.
+async fn may_list(world: &World, namespace: &str, resource: &str, person: &Person) {
+    let group = "rbac.authorization.k8s.io";
+    let name = format!("it-{}", unique());
+    let folder = format!("/apis/{group}/v1/namespaces/{namespace}");
+    let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": name},
+        "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["list"]}]});
+    world
+        .admin(Method::POST, &format!("{folder}/roles"), Some(&role))
+        .await
+        .unwrap();
+    let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": person.name}]});
+    world
+        .admin(
+            Method::POST,
+            &format!("{folder}/rolebindings"),
+            Some(&binding),
+        )
+        .await
+        .unwrap();
+}
+
+async fn where_he_may_not_list_nothing_is_shown_and_nothing_lost(world: &'static World) {
+    let tenant = world.tenant(&["a", "b", "c"]).await;
+    let all = furnish(world, &tenant.namespaces).await;
+    let guest = world.person().await;
+    // The first namespace is one where he may not.
+    may_list(world, &tenant.namespaces[0], "secrets", &guest).await;
+    may_list(world, &tenant.namespaces[1], "configmaps", &guest).await;
+    may_list(world, &tenant.namespaces[2], "configmaps", &guest).await;
+    let caller = world.proxy().await.caller(&guest);
+    until_he_sees(&caller, &tenant.namespaces).await;
+    until_he_lists(&caller, &all[2..]).await;
+    assert!(
+        !caller
+            .get(EVERYWHERE)
+            .await
+            .text()
+            .contains(&tenant.namespaces[0])
+    );
+}
+
+async fn who_may_list_it_nowhere_gets_his_own_refusal(world: &'static World) {
+    let (tenant, caller, _) = furnished(world, &["a", "b"], Mode::Token).await;
+    let guest = world.person().await;
+    may_list(world, &tenant.namespaces[0], "secrets", &guest).await;
+    let guest_there = world.proxy().await.caller(&guest);
+    until_he_sees(&guest_there, &tenant.namespaces[..1]).await;
+    let stranger = world.member_of(&[]).await;
+    for (person, caller) in [
+        (&guest, &guest_there),
+        (&stranger, &world.proxy().await.caller(&stranger)),
+    ] {
+        let (through, direct) = (
+            caller.get(EVERYWHERE).await,
+            world.direct(person).get(EVERYWHERE).await,
+        );
+        assert_eq!(through.status, StatusCode::FORBIDDEN);
+        assert_eq!(through.text(), direct.text());
+    }
+    // A kind that nobody knows is the API server's to refuse.
+    let unknown = caller.get("/api/v1/gizmos").await;
+    let direct = world.direct(&tenant.owner).get("/api/v1/gizmos").await;
+    assert_eq!(
+        (unknown.status, unknown.text()),
+        (direct.status, direct.text())
+    );
+}
+
+async fn who_may_list_it_everywhere_is_forwarded(world: &'static World) {
+    let (tenant, caller, all) = furnished(world, &["a"], Mode::Token).await;
+    let before = caller.get(EVERYWHERE).await.position();
+    let binding = world.bind(&tenant.owner, "view").await;
+    // A no is kept for a while; another identity key of the same person asks anew.
+    let claims =
+        json!({"upn": tenant.owner.name, "groups": [world.groups.users, format!("g{}", unique())]});
+    let renewed = Person {
+        token: world.mint(claims, 3600).await,
+        ..tenant.owner.clone()
+    };
+    let renewed = world.proxy().await.caller(&renewed);
+    eventually(|| async {
+        let answer = renewed.get(&format!("{EVERYWHERE}?limit=500")).await;
+        let wide = answer.text().contains("kube-system");
+        wide.then_some(()).ok_or_else(|| answer.text())
+    })
+    .await;
+    // From a list of his namespaces there is no way into a watch of all.
+    let his = caller.get(&format!("{EVERYWHERE}?{OURS}")).await;
+    assert_eq!(keys_of(&his), all);
+    let mut watch = caller
+        .watch(&format!(
+            "{EVERYWHERE}?watch=1&allowWatchBookmarks=true&resourceVersion={before}"
+        ))
+        .await;
+    assert_eq!(watch.status, StatusCode::OK);
+    let event = watch.next().await.unwrap();
+    assert_eq!(event["object"]["code"], 410, "{}", told(&event));
+    world.delete(&binding).await;
+}
+
+async fn a_selector_narrows_further(world: &'static World) {
+    let (tenant, caller, all) = furnished(world, &["a", "b"], Mode::Token).await;
+    let ones: Vec<_> = all
+        .iter()
+        .filter(|key| key.ends_with("/one"))
+        .cloned()
+        .collect();
+    let answer = caller
+        .get(&format!("{EVERYWHERE}?{OURS},which%3Done"))
+        .await;
+    assert_eq!(keys_of(&answer), ones);
+    let second = &tenant.namespaces[1];
+    let answer = caller
+        .get(&format!(
+            "{EVERYWHERE}?{OURS}&fieldSelector=metadata.namespace%3D{second}"
+        ))
+        .await;
+    assert_eq!(keys_of(&answer), all[2..]);
+    // Another's namespace, or none at all, by a selector: his own refusal.
+    let answer = caller
+        .get(&format!(
+            "{EVERYWHERE}?fieldSelector=metadata.namespace%3Dkube-system"
+        ))
+        .await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text());
+    let bad = caller
+        .get(&format!("{EVERYWHERE}?labelSelector=a%20in%20("))
+        .await;
+    assert_eq!(bad.status, StatusCode::BAD_REQUEST);
+}
