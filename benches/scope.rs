@@ -167,6 +167,7 @@ fn namespace_name(tenant: usize, at: usize) -> Namespace {
 fn tenant(at: usize, namespaces: usize) -> Fact {
     Fact::Tenant(TenantFact {
         uid: Uid::new(&format!("0d6f0c5e-0000-4000-8000-{at:012}")),
+        name: ObjectName::parse(&format!("tenant-{at}")).unwrap(),
         spec_owners: BTreeSet::from([user(at), group(&format!("owners-of-{at}"))]),
         status_owners: BTreeSet::from([user(at), group(&format!("owners-of-{at}"))]),
         caught_up: true,

@@ -2,13 +2,14 @@
 //!
 //! No clock, no lock, no I/O: whoever wants to know what the proxy can do reads [`decide`].
 
+mod cluster;
 mod everywhere;
 mod keep;
 mod legs;
-mod namespaces;
 mod own_rights;
 mod permit;
 mod refusal;
+mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -142,9 +143,9 @@ pub fn decide(
     match Narrowable::of(request, catalog) {
         None => Plan::Forward(Permit::as_user(who, what)),
         Some(Narrowable::Collection(kind)) => {
-            namespaces::collection(who, what, request, kind, scope, own)
+            cluster::collection(who, what, request, kind, scope, own)
         }
-        Some(Narrowable::Object(kind)) => namespaces::object(who, what, request, kind, scope),
+        Some(Narrowable::Object(kind)) => cluster::object(who, what, request, kind, scope),
         Some(Narrowable::Everywhere(kind)) => {
             everywhere::list(who, what, request, kind, scope, own)
         }
@@ -174,7 +175,7 @@ impl<'a> Narrowable<'a> {
             let everywhere = request.verb == Verb::List && request.namespace.is_none();
             return everywhere.then_some(Self::Everywhere(kind));
         }
-        if !is_narrowed_kind(&request.resource) {
+        if !sight::is_narrowed(&request.resource) {
             return None;
         }
         match request.verb {
@@ -191,21 +192,9 @@ impl<'a> Narrowable<'a> {
     }
 }
 
-/// The cluster-scoped kinds that are narrowed. To add one: its row here, its file beside `namespaces.rs` that says who
-/// sees what of it, and its row in the reader's ClusterRole (`charts/kube-tenant-proxy/templates/rbac.yaml`).
-const NARROWED: [(&str, &str, &str); 1] = [("", "v1", "namespaces")];
-
-fn is_narrowed_kind(resource: &GroupResource) -> bool {
-    NARROWED.iter().any(|(group, _, plural)| {
-        *group == resource.group.as_ref() && *plural == resource.resource.as_ref()
-    })
-}
-
 /// The kinds that are narrowed, each with a version that is always served.
 pub fn narrowed_kinds() -> impl Iterator<Item = (GroupResource, &'static str)> {
-    NARROWED
-        .iter()
-        .map(|(group, version, plural)| (GroupResource::new(group, plural), *version))
+    sight::kinds()
 }
 
 /// The kind of a list or watch whose resume positions the guard holds, also while it is forwarded: the plan of such a

@@ -109,6 +109,21 @@ struct Metadata {
     resource_version: Option<Arc<str>>,
 }
 
+impl ReaderError {
+    /// Whether the API server answered that it serves no such kind.
+    pub fn says_no_such_kind(&self) -> bool {
+        match self {
+            Self::Position {
+                cause: kube::Error::Api(status),
+                ..
+            } => status.code == 404,
+            Self::Position { .. } | Self::Client(_) | Self::Request(_) | Self::NoPosition(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// Why the reader has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ReaderError {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::k8s::names::Namespace;
+use crate::k8s::names::ObjectName;
 
 /// Which objects of an answer may pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Keep {
     Everything,
     /// Those whose `metadata.name` is one of these.
     Names(Arc<BTreeSet<Namespace>>),
+    /// The same for kinds other than namespaces.
+    Objects(Arc<BTreeSet<ObjectName>>),
 }
 
 impl Keep {
@@ -21,6 +24,7 @@ impl Keep {
         match self {
             Self::Everything => true,
             Self::Names(names) => names.contains(name),
+            Self::Objects(names) => names.contains(name),
         }
     }
 
@@ -28,7 +32,7 @@ impl Keep {
     pub fn is_all(&self) -> bool {
         match self {
             Self::Everything => true,
-            Self::Names(_) => false,
+            Self::Names(_) | Self::Objects(_) => false,
         }
     }
 }

@@ -92,6 +92,6 @@ impl NarrowedRead {
         let plain = request.subresource.is_none()
             && request.upgrade.is_none()
             && request.method == http::Method::GET;
-        (reads && plain && super::is_narrowed_kind(&request.resource)).then_some(Self(request))
+        (reads && plain && super::sight::is_narrowed(&request.resource)).then_some(Self(request))
     }
 }

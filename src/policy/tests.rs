@@ -36,7 +36,10 @@ fn catalog() -> Catalog {
         ]}]}],
     });
     let groups = serde_json::json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": [],
+        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
+        "items": [{"metadata": {"name": "capsule.clastix.io"}, "versions": [{"version": "v1beta2", "resources": [
+            resource("tenants", "Tenant", "Cluster"),
+        ]}]}],
     });
     Catalog::from_documents(
         core.to_string().as_bytes(),
@@ -71,6 +74,7 @@ fn member(namespaces: &[&str]) -> Standing {
         .map(|name| Namespace::parse(name).unwrap());
     Standing::Member(Arc::new(Visible {
         namespaces: Arc::new(names.collect()),
+        ..Visible::default()
     }))
 }
 
@@ -109,6 +113,7 @@ fn told(plan: &Plan) -> String {
     let kept = |keep: &Keep| match keep {
         Keep::Everything => String::new(),
         Keep::Names(names) => format!(" keep {}", names.len()),
+        Keep::Objects(names) => format!(" keep {}", names.len()),
     };
     match plan {
         Plan::Forward(permit) => format!("forward {}", sent(permit)),
@@ -434,4 +439,56 @@ fn a_member_lists_a_namespaced_kind_in_each_of_his_namespaces_as_himself() {
     );
     let asked = plan_of(&alice, &OwnRights::default(), "GET /api/v1/pods");
     assert!(asked.starts_with("ask list"), "{asked}");
+}
+
+#[test]
+fn an_owner_sees_his_tenants_by_name_and_who_owns_none_gets_his_own_refusal() {
+    let owner = |names: &[&str]| {
+        let names = names.iter().map(|name| ObjectName::parse(name).unwrap());
+        Standing::Member(Arc::new(Visible {
+            tenants: Arc::new(names.collect()),
+            ..Visible::default()
+        }))
+    };
+    let none = OwnRights::none_count();
+    let path = "/apis/capsule.clastix.io/v1beta2/tenants";
+    for (standing, target, plan) in [
+        (
+            owner(&["oil"]),
+            path.to_owned(),
+            format!("list as reader {path}?fieldSelector=metadata.name=oil"),
+        ),
+        (
+            owner(&["oil"]),
+            format!("{path}?fieldSelector=metadata.name%3Dgas"),
+            format!("list as reader {path}?fieldSelector=metadata.name=gas,metadata.name=oil"),
+        ),
+        (
+            owner(&["oil", "gas"]),
+            format!("{path}?limit=5"),
+            format!("list as reader {path} keep 2"),
+        ),
+        (
+            owner(&["oil", "gas"]),
+            format!("{path}?watch=1"),
+            format!("watch as reader {path}?watch=true keep 2"),
+        ),
+        (
+            owner(&["oil"]),
+            format!("{path}/oil"),
+            format!("first as user {path}/oil then as reader {path}/oil"),
+        ),
+        (
+            owner(&["oil"]),
+            format!("{path}/gas"),
+            format!("forward as user {path}/gas"),
+        ),
+        (
+            owner(&[]),
+            path.to_owned(),
+            format!("forward as user {path}"),
+        ),
+    ] {
+        assert_eq!(plan_of(&standing, &none, &format!("GET {target}")), plan);
+    }
 }

@@ -172,6 +172,8 @@ impl Proxy {
             let fresh = loop {
                 match self.on.reader.position(&kind, version).await {
                     Ok(fresh) => break Position::parse(&fresh.0),
+                    // Nothing was handed out of a kind that is not there.
+                    Err(error) if error.says_no_such_kind() => break None,
                     Err(error) => {
                         tracing::debug!(
                             error = &error as &dyn std::error::Error,

@@ -79,6 +79,8 @@ impl Fact {
 pub struct TenantFact {
     /// Its UID.
     pub uid: Uid,
+    /// Its name.
+    pub name: ObjectName,
     /// `spec.owners`.
     pub spec_owners: BTreeSet<Subject>,
     /// `status.owners`: those of the spec, administrators, promoted service accounts, matched TenantOwners.
@@ -190,6 +192,9 @@ pub fn tenant(object: &DynamicObject) -> Reading<TenantFact> {
     let Some(uid) = known(object.metadata.uid.as_deref()) else {
         return Reading::refused("metadata.uid", Why::Missing);
     };
+    let Some(name) = parsed(object.metadata.name.as_deref(), ObjectName::parse) else {
+        return Reading::refused("metadata.name", Why::Name);
+    };
     let mut rejected = Vec::new();
     let data = &object.data;
     let observed = data
@@ -197,6 +202,7 @@ pub fn tenant(object: &DynamicObject) -> Reading<TenantFact> {
         .and_then(Value::as_i64);
     let fact = TenantFact {
         uid: Uid::new(uid),
+        name,
         spec_owners: capsule_subjects(data, "/spec/owners", &mut rejected),
         status_owners: capsule_subjects(data, "/status/owners", &mut rejected),
         caught_up: matches!((observed, object.metadata.generation), (Some(seen), Some(now)) if seen >= now),

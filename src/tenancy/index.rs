@@ -34,6 +34,7 @@ use crate::identity::GroupName;
 use crate::identity::Identity;
 use crate::identity::UserName;
 use crate::k8s::names::Namespace;
+use crate::k8s::names::ObjectName;
 
 /// Members of this group are never Capsule users, whatever names them (`capsule pkg/utils/users`, `IsCapsuleUser`).
 const KUBE_SYSTEM_ACCOUNTS: &str = "system:serviceaccounts:kube-system";
@@ -66,6 +67,7 @@ pub struct Index {
 
 #[derive(Debug)]
 struct Tenant {
+    name: ObjectName,
     owners: Owners,
     claims: Vec<Claim>,
 }
@@ -251,10 +253,16 @@ impl Index {
             .flat_map(|entry| entry.bound.keys())
             .filter(exists);
         let namespaces: BTreeSet<Namespace> = owned.chain(bound).cloned().collect();
-        let owner = entries.iter().any(|entry| !entry.owns.is_empty());
-        if !namespaces.is_empty() || owner || self.is_capsule_user(who, &entries) {
+        let tenants: BTreeSet<ObjectName> = entries
+            .iter()
+            .flat_map(|entry| &entry.owns)
+            .filter_map(|uid| self.tenants.get(uid))
+            .map(|tenant| tenant.name.clone())
+            .collect();
+        if !namespaces.is_empty() || !tenants.is_empty() || self.is_capsule_user(who, &entries) {
             Standing::Member(Arc::new(Visible {
                 namespaces: Arc::new(namespaces),
+                tenants: Arc::new(tenants),
             }))
         } else {
             Standing::Stranger

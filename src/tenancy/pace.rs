@@ -43,7 +43,9 @@ pub(super) fn pace(old: &Standing, new: &Standing, last: Option<Instant>, now: I
 fn only_gives(old: &Standing, new: &Standing) -> bool {
     match (old, new) {
         (Standing::Stranger, Standing::Member(_)) => true,
-        (Standing::Member(old), Standing::Member(new)) => old.namespaces.is_subset(&new.namespaces),
+        (Standing::Member(old), Standing::Member(new)) => {
+            old.namespaces.is_subset(&new.namespaces) && old.tenants.is_subset(&new.tenants)
+        }
         // Who is forwarded from now on, or no longer, is answered by another side: that flip is a generation at once.
         (Standing::Ignored, Standing::Ignored | Standing::Stranger | Standing::Member(_))
         | (Standing::Stranger, Standing::Ignored | Standing::Stranger)
@@ -70,6 +72,7 @@ mod tests {
                     namespaces: Arc::new(
                         names.map(|name| Namespace::parse(name).unwrap()).collect(),
                     ),
+                    ..Visible::default()
                 }))
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::k8s::names::Namespace;
+use crate::k8s::names::ObjectName;
 
 /// What one identity may see at one moment. Shared by `Arc`, never changed.
 #[derive(Clone, Debug)]
@@ -35,4 +36,6 @@ pub enum Standing {
 pub struct Visible {
     /// The namespaces, in the order of their names.
     pub namespaces: Arc<BTreeSet<Namespace>>,
+    /// The Tenants it owns, in the order of their names.
+    pub tenants: Arc<BTreeSet<ObjectName>>,
 }

@@ -39,4 +39,5 @@ mod reflectors;
 mod replicas;
 mod sight;
 mod streams;
+mod tenants;
 mod watches;

@@ -23,7 +23,7 @@ fn names<'a>(subjects: impl IntoIterator<Item = &'a Subject>) -> String {
 
 fn claims_of(status: &Value) -> (String, usize) {
     let reading = tenant(&dynamic(
-        json!({"metadata": {"uid": "t"}, "status": status}),
+        json!({"metadata": {"name": "t", "uid": "t"}, "status": status}),
     ));
     let claims = reading.fact.unwrap().claims;
     let text = claims.iter().map(|claim| match &claim.uid {
@@ -70,7 +70,7 @@ fn a_status_has_caught_up_only_if_it_says_so() {
         (Value::Null, json!(3), false),
     ] {
         let object = json!({
-            "metadata": {"uid": "t", "generation": generation.clone()},
+            "metadata": {"name": "t", "uid": "t", "generation": generation.clone()},
             "status": {"observedGeneration": observed.clone()},
         });
         let fact = tenant(&dynamic(object)).fact.unwrap();
@@ -117,7 +117,7 @@ fn a_uid_of_spaces_wins_over_a_bare_name_and_an_unreadable_one_is_no_name() {
 fn bad_owners_cost_themselves_and_a_bad_list_costs_the_list() {
     let owners = |owners: Value| {
         let reading = tenant(&dynamic(
-            json!({"metadata": {"uid": "t"}, "spec": {"owners": owners}}),
+            json!({"metadata": {"name": "t", "uid": "t"}, "spec": {"owners": owners}}),
         ));
         (names(&reading.fact.unwrap().spec_owners), reading.rejected)
     };

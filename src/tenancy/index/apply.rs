@@ -69,10 +69,13 @@ impl Index {
         };
         let owners = before.after(&fact);
         self.change_owners(&fact.uid, &before, &owners, changes);
-        let TenantFact { uid, claims, .. } = fact;
+        let TenantFact {
+            uid, name, claims, ..
+        } = fact;
         self.tenants.insert(
             uid.clone(),
             Tenant {
+                name,
                 owners,
                 claims: Vec::new(),
             },

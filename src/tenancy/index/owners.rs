@@ -38,6 +38,7 @@ impl Owners {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::k8s::names::ObjectName;
     use crate::tenancy::facts::Uid;
 
     fn subjects(names: &str) -> BTreeSet<Subject> {
@@ -53,6 +54,7 @@ mod tests {
         for (spec, status, caught_up) in states {
             owners = owners.after(&TenantFact {
                 uid: Uid::new("t"),
+                name: ObjectName::parse("t").unwrap(),
                 spec_owners: subjects(spec),
                 status_owners: subjects(status),
                 caught_up: *caught_up,

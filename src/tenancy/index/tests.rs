@@ -67,6 +67,7 @@ fn tenant(uid: &str, owners: &str, claims: &str) -> TenantFact {
         });
     TenantFact {
         uid: Uid::new(uid),
+        name: ObjectName::parse(uid).unwrap(),
         spec_owners: subjects(owners),
         status_owners: BTreeSet::new(),
         caught_up: true,

@@ -50,6 +50,7 @@ fn tenant(uid: &str, owners: &str, names: &str) -> Event {
     });
     Event::Applied(Fact::Tenant(TenantFact {
         uid: Uid::new(uid),
+        name: crate::k8s::names::ObjectName::parse(uid).unwrap(),
         spec_owners: subjects(owners),
         status_owners: BTreeSet::new(),
         caught_up: true,

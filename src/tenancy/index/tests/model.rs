@@ -57,6 +57,7 @@ fn a_tenant() -> impl Strategy<Value = TenantFact> {
         .prop_map(
             |(uid, spec_owners, status_owners, caught_up, (names, uids))| TenantFact {
                 uid: Uid::new(uid),
+                name: ObjectName::parse(uid).unwrap(),
                 spec_owners,
                 status_owners,
                 caught_up,
@@ -290,6 +291,7 @@ impl Model {
         } else {
             Standing::Member(Arc::new(Visible {
                 namespaces: Arc::new(namespaces),
+                tenants: Arc::new(tenants.iter().map(|it| it.name.clone()).collect()),
             }))
         }
     }

@@ -1,6 +1,5 @@
-//! Who sees which namespaces: the collection by name, one of them as the user first.
+//! Who sees what of a narrowed cluster-scoped kind: the collection as the reader, one object as the user first.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Keep;
@@ -11,30 +10,19 @@ use super::Refusal;
 use super::own_rights;
 use super::own_rights::Answer;
 use super::permit::NarrowedRead;
+use super::sight::Sight;
 use crate::catalog::KindFacts;
 use crate::identity::Groups;
 use crate::identity::GroupsUnknown;
 use crate::identity::Identity;
-use crate::k8s::label_selector::LabelSelector;
 use crate::k8s::list_options::ListOptions;
-use crate::k8s::names::Namespace;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
 use crate::k8s::request::Verb;
 use crate::tenancy::scope::Scope;
 use crate::tenancy::scope::Standing;
-use crate::tenancy::scope::Visible;
 
-/// Set by the API server on every namespace at read and write; it cannot be forged (KEP-2161).
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
-/// Most names pushed down as one `in (…)`: the API server matches them one by one, per object and event.
-const MAX_NAMES: usize = 200;
-
-/// Longest selector pushed down, in bytes before percent-encoding: load balancers in between end at 8 KiB of headers.
-const MAX_SELECTOR_BYTES: usize = 8 * 1024;
-
-/// A list or watch of all namespaces.
+/// A list or watch of all objects of the kind.
 pub(super) fn collection(
     who: &Arc<Identity>,
     what: &Arc<ApiRequest>,
@@ -50,13 +38,17 @@ pub(super) fn collection(
         // What the unknown groups would show cannot be said, so nothing of it is.
         (Standing::Stranger | Standing::Member(_), Groups::Unknown(_)) => None,
     };
+    let sight = visible.and_then(|visible| Sight::of(&request.resource, visible));
+    if sight.as_ref().is_some_and(Sight::is_no_sight) {
+        return forward();
+    }
     match own_rights::all(request, kind, own) {
         Answer::Yes => return forward(),
         Answer::Ask(question) => return own_rights::ask(who, question),
         Answer::No => {}
     }
-    match (visible, &who.groups) {
-        (Some(visible), _) => narrow(who, request, kind, visible),
+    match (sight, &who.groups) {
+        (Some(sight), _) => narrow(who, request, kind, &sight),
         (None, Groups::Unknown(GroupsUnknown::Unresolvable)) => {
             Plan::Refuse(Refusal::GroupsUnresolvable)
         }
@@ -66,8 +58,8 @@ pub(super) fn collection(
     }
 }
 
-/// A GET of one namespace. Only one that is his may be shown by the reader; for any other his own answer stands, so
-/// that a namespace that is not his and one that does not exist look the same.
+/// A GET of one object. Only one that is his may be shown by the reader; for any other his own answer stands, so that
+/// one that is not his and one that does not exist look the same.
 pub(super) fn object(
     who: &Arc<Identity>,
     what: &Arc<ApiRequest>,
@@ -79,7 +71,8 @@ pub(super) fn object(
     let (Standing::Member(visible), Some(name)) = (&scope.standing, &request.name) else {
         return Plan::Forward(own);
     };
-    let Some(name) = visible.namespaces.get(name.as_str()).cloned() else {
+    let sight = Sight::of(&request.resource, visible);
+    let Some(keep) = sight.and_then(|sight| sight.keep_only(name.as_str())) else {
         return Plan::Forward(own);
     };
     match NarrowedRead::new(request.clone()) {
@@ -88,17 +81,12 @@ pub(super) fn object(
             kind: kind.clone(),
             own,
             then: Permit::as_reader(who, read),
-            keep: Keep::Names(Arc::new(BTreeSet::from([name]))),
+            keep,
         },
     }
 }
 
-fn narrow(
-    who: &Arc<Identity>,
-    request: &ResourceRequest,
-    kind: &KindFacts,
-    visible: &Visible,
-) -> Plan {
+fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sight: &Sight) -> Plan {
     if request.upgrade.is_some() {
         return Plan::Refuse(Refusal::WebSocketWatch);
     }
@@ -112,13 +100,10 @@ fn narrow(
     let Some(options) = request.options() else {
         return Plan::Refuse(Refusal::UnknownParameter);
     };
-    let (options, keep) = match push_down(options, visible) {
+    let (options, keep) = match sight.push_down(options) {
         Some(options) => (options, Keep::Everything),
         None if options.continue_token.is_some() => return Plan::Refuse(Refusal::PageExpired),
-        None => (
-            filtered(options),
-            Keep::Names(Arc::clone(&visible.namespaces)),
-        ),
+        None => (filtered(options), sight.keep()),
     };
     let watch = request.verb == Verb::Watch;
     match NarrowedRead::new(request.narrowed(options)) {
@@ -132,19 +117,6 @@ fn narrow(
             }
         }
     }
-}
-
-/// The client's options with a selector that says exactly what may be seen, unless that would be too long.
-fn push_down(options: &ListOptions, visible: &Visible) -> Option<ListOptions> {
-    if visible.namespaces.len() > MAX_NAMES {
-        return None;
-    }
-    let acl = LabelSelector::one_of(NAME_LABEL, visible.namespaces.iter().map(Namespace::as_str));
-    let label_selector = options.label_selector.and(&acl);
-    (label_selector.print().len() <= MAX_SELECTOR_BYTES).then(|| ListOptions {
-        label_selector,
-        ..options.clone()
-    })
 }
 
 /// The client's options for a list that is filtered here: without `limit`, so that no page token can name a hidden
