@@ -1,9 +1,14 @@
 //! Lists of a namespaced kind over all namespaces: what is his in each of them, put together, as himself.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
 use http::Method;
 use http::StatusCode;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::ResourceExt;
+use kube::api::ListParams;
 use serde_json::Value;
 use serde_json::json;
 
@@ -11,10 +16,13 @@ use crate::harness::eventually;
 use crate::harness::http::Answer;
 use crate::harness::http::Caller;
 use crate::harness::http::told;
+use crate::harness::output;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;
 use crate::harness::people::unique;
 use crate::harness::proxy::Mode;
+use crate::harness::tool;
+use crate::harness::world;
 use crate::harness::world::World;
 use crate::lists::until_he_sees;
 
@@ -33,6 +41,13 @@ in_both_worlds!(
     who_may_list_it_nowhere_gets_his_own_refusal,
     who_may_list_it_everywhere_is_forwarded,
     a_selector_narrows_further,
+    whatever_the_rights_what_is_shown_is_what_they_allow,
+);
+in_the_real_world!(
+    every_client_of_client_go_lists_the_same,
+    kube_rs_lists_the_same,
+    a_kind_made_a_minute_ago_is_listed,
+    a_list_of_many_megabytes_comes_whole_at_once_and_in_pages,
 );
 
 /// A tenant with two ConfigMaps in each namespace, and the owner at a proxy where he sees them.
@@ -305,11 +320,15 @@ async fn a_page_token_is_its_owners_and_its_lists(world: &'static World) {
 
 /// A Role that lists this kind in this namespace, bound to this person.
 async fn may_list(world: &World, namespace: &str, resource: &str, person: &Person) {
+    may_list_in(world, namespace, "", resource, person).await;
+}
+
+async fn may_list_in(world: &World, namespace: &str, api: &str, resource: &str, person: &Person) {
     let group = "rbac.authorization.k8s.io";
     let name = format!("it-{}", unique());
     let folder = format!("/apis/{group}/v1/namespaces/{namespace}");
     let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": name},
-        "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["list"]}]});
+        "rules": [{"apiGroups": [api], "resources": [resource], "verbs": ["list"]}]});
     world
         .admin(Method::POST, &format!("{folder}/roles"), Some(&role))
         .await
@@ -435,4 +454,214 @@ async fn a_selector_narrows_further(world: &'static World) {
         .get(&format!("{EVERYWHERE}?labelSelector=a%20in%20("))
         .await;
     assert_eq!(bad.status, StatusCode::BAD_REQUEST);
+}
+
+/// Typed (protobuf first, JSON besides), dynamic and metadata clients, at once and in pages.
+async fn every_client_of_client_go_lists_the_same(world: &'static World) {
+    let (tenant, _, all) = furnished(world, &["a", "a-b", "c"], Mode::Token).await;
+    let kubectl = world.proxy().await.kubectl(&tenant.owner);
+    let binary = tokio::task::spawn_blocking(|| tool("tests/testbed/build"))
+        .await
+        .unwrap();
+    for kind in ["typed", "dynamic", "metadata"] {
+        for chunk in ["0", "1", "4"] {
+            let mut list = Command::new(&binary);
+            list.args([
+                "client",
+                "list",
+                "--resource",
+                "configmaps",
+                "--selector",
+                "it=everywhere",
+            ])
+            .args(["--kind", kind, "--chunk", chunk, "--kubeconfig"])
+            .arg(kubectl.kubeconfig());
+            let listed = tokio::task::spawn_blocking(move || output(&mut list))
+                .await
+                .unwrap();
+            let listed: Value = serde_json::from_str(&listed).unwrap();
+            let mut keys: Vec<String> = serde_json::from_value(listed["keys"].clone()).unwrap();
+            keys.sort();
+            assert_eq!(keys, all, "{kind} in chunks of {chunk}");
+        }
+    }
+}
+
+async fn kube_rs_lists_the_same(world: &'static World) {
+    let (tenant, _, all) = furnished(world, &["a", "a-b", "c"], Mode::Token).await;
+    let kubectl = world.proxy().await.kubectl(&tenant.owner);
+    let client = world::client(&std::fs::read_to_string(kubectl.kubeconfig()).unwrap()).await;
+    let maps = Api::<ConfigMap>::all(client);
+    let parameters = ListParams::default().labels("it=everywhere");
+    for parameters in [parameters.clone(), parameters.limit(100)] {
+        let listed = maps.list(&parameters).await.unwrap();
+        let mut keys: Vec<_> = listed
+            .items
+            .iter()
+            .map(|map| format!("{}/{}", map.namespace().unwrap(), map.name_any()))
+            .collect();
+        keys.sort();
+        assert_eq!(keys, all);
+    }
+}
+
+/// Its lists have their items first, and no protobuf.
+async fn a_kind_made_a_minute_ago_is_listed(world: &'static World) {
+    let (tenant, caller, _) = furnished(world, &["a", "b"], Mode::Token).await;
+    let (plural, group) = (format!("gizmos{}", unique()), "it.example.com");
+    let versions = ["v1", "v2"].map(|version| {
+        json!({
+            "name": version, "served": true, "storage": version == "v1",
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+        })
+    });
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced",
+            "names": {"plural": plural, "singular": plural, "kind": format!("Gizmo{}", unique())},
+            "versions": versions},
+    });
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    world
+        .admin(Method::POST, definitions, Some(&definition))
+        .await
+        .unwrap();
+    let kind = definition["spec"]["names"]["kind"].clone();
+    for namespace in &tenant.namespaces {
+        may_list_in(world, namespace, group, &plural, &tenant.owner).await;
+        let body =
+            json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "one"}});
+        let path = format!("/apis/{group}/v1/namespaces/{namespace}/{plural}");
+        eventually(|| async {
+            let made = world.admin(Method::POST, &path, Some(&body)).await;
+            made.map_err(|why| why.to_string())
+        })
+        .await;
+    }
+    let expected: Vec<_> = tenant
+        .namespaces
+        .iter()
+        .map(|name| format!("{name}/one"))
+        .collect();
+    for version in ["v1", "v2"] {
+        for limit in ["", "?limit=1", "?limit=2"] {
+            let path = format!("/apis/{group}/{version}/{plural}{limit}");
+            eventually(|| async {
+                let answer = caller.get(&path).await;
+                let keys = keys_of(&answer);
+                let wanted = if limit == "?limit=1" {
+                    &expected[..1]
+                } else {
+                    &expected
+                };
+                (keys == wanted).then_some(()).ok_or_else(|| answer.text())
+            })
+            .await;
+        }
+    }
+    let kubectl = world.proxy().await.kubectl(&tenant.owner);
+    let table = kubectl
+        .run(&["get", &plural, "-A", "--no-headers", "--chunk-size=1"])
+        .await;
+    assert_eq!(table.lines().len(), expected.len(), "{table:?}");
+}
+
+/// Far larger than what is read ahead of a part, or put together before the head goes out.
+async fn a_list_of_many_megabytes_comes_whole_at_once_and_in_pages(world: &'static World) {
+    const MAPS: usize = 40;
+    let (tenant, caller, _) = furnished(world, &["a", "b", "c"], Mode::Token).await;
+    for namespace in &tenant.namespaces {
+        for number in 0..MAPS {
+            let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"x": "y".repeat(200_000)},
+                "metadata": {"name": format!("large-{number}"), "labels": {"it": "large"}}});
+            let path = format!("{NAMESPACES}/{namespace}/configmaps");
+            world.admin(Method::POST, &path, Some(&body)).await.unwrap();
+        }
+    }
+    let answer = caller
+        .get(&format!("{EVERYWHERE}?labelSelector=it%3Dlarge"))
+        .await;
+    assert_eq!(keys_of(&answer).len(), 3 * MAPS);
+    assert!(answer.body.len() > 20_000_000, "{}", answer.body.len());
+    // The same in pages, whose last one ends in the middle of a namespace.
+    let (mut seen, mut token) = (BTreeSet::new(), String::new());
+    loop {
+        let page = caller
+            .get(&format!(
+                "{EVERYWHERE}?labelSelector=it%3Dlarge&limit=50&continue={token}"
+            ))
+            .await;
+        let keys = keys_of(&page);
+        assert!(keys.len() <= 50);
+        let count = keys.len();
+        let before = seen.len();
+        seen.extend(keys);
+        assert_eq!(seen.len(), before + count, "something came twice");
+        match page.json()["metadata"]["continue"].as_str() {
+            Some(next) if !next.is_empty() => next.clone_into(&mut token),
+            _ => break,
+        }
+    }
+    assert_eq!(seen.len(), 3 * MAPS);
+}
+
+/// Random rights of random people over random namespaces: what each is shown is what the API server lets him list in
+/// the namespaces he sees, asked one by one as himself, and nothing else.
+async fn whatever_the_rights_what_is_shown_is_what_they_allow(world: &'static World) {
+    let mut dice = 0x9e37_79b9_u32;
+    let mut roll = move |sides: u32| {
+        dice ^= dice << 13;
+        dice ^= dice >> 17;
+        dice ^= dice << 5;
+        dice % sides
+    };
+    let mut people = Vec::new();
+    for _ in 0..6 {
+        people.push(world.person().await);
+    }
+    let mut namespaces = Vec::new();
+    for _ in 0..4 {
+        let owner = people[roll(6) as usize].clone();
+        let tenant = world.tenant_of(owner, &["a", "b", "c"]).await;
+        namespaces.extend(tenant.namespaces);
+    }
+    furnish(world, &namespaces).await;
+    for namespace in &namespaces {
+        for person in &people {
+            match roll(6) {
+                0 => may_list(world, namespace, "configmaps", person).await,
+                1 => may_list(world, namespace, "secrets", person).await,
+                _ => {}
+            }
+        }
+    }
+    let proxy = world.proxy().await;
+    for person in &people {
+        let caller = proxy.caller(person);
+        eventually(|| async {
+            let (mut allowed, mut refused) = (Vec::new(), 0);
+            for namespace in &namespaces {
+                let path = format!("{NAMESPACES}/{namespace}/configmaps?{OURS}");
+                let alone = world.direct(person).get(&path).await;
+                match alone.status {
+                    StatusCode::OK => allowed.extend(keys_of(&alone)),
+                    _ => refused += 1,
+                }
+            }
+            allowed.sort();
+            let together = caller.get(&format!("{EVERYWHERE}?{OURS}")).await;
+            let mut shown = keys_of(&together);
+            shown.sort();
+            let right = match together.status {
+                StatusCode::OK => shown == allowed && !allowed.is_empty(),
+                StatusCode::FORBIDDEN => refused == namespaces.len(),
+                _ => false,
+            };
+            right
+                .then_some(())
+                .ok_or_else(|| format!("{} is not {allowed:?}", together.text()))
+        })
+        .await;
+    }
 }

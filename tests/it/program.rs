@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use http::Method;
 use http::StatusCode;
 use serde_json::json;
 use tempfile::TempDir;
@@ -30,6 +31,7 @@ in_both_worlds!(
     sigterm_under_load_cuts_nothing,
     a_reader_that_stalls_costs_little_and_delays_nobody,
     its_own_token_is_read_again_when_it_rotates,
+    a_large_list_over_all_namespaces_is_never_held,
 );
 
 #[test]
@@ -158,14 +160,20 @@ impl Program {
         Caller::new(&self.url, &self.ca)
     }
 
+    /// The most memory it has had resident so far, in KiB.
+    fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
     /// Its resident memory, in KiB.
     fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    fn status(&self, field: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
@@ -294,4 +302,37 @@ async fn its_own_token_is_read_again_when_it_rotates(world: &'static World) {
     .await;
     replace(&world.install(chart::RELEASE).await);
     until_he_sees(&caller, &tenant.namespaces).await;
+}
+
+async fn a_large_list_over_all_namespaces_is_never_held(world: &'static World) {
+    const MAPS: usize = 50;
+    let program = Program::start(world).await;
+    let tenant = world.tenant(&["a", "b"]).await;
+    let caller = program.anybody().bearing(&tenant.owner.token);
+    until_he_sees(&caller, &tenant.namespaces).await;
+    for namespace in &tenant.namespaces {
+        for number in 0..MAPS {
+            let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"x": "y".repeat(400_000)},
+                "metadata": {"name": format!("large-{number}"), "labels": {"it": "large"}}});
+            let path = format!("{NAMESPACES}/{namespace}/configmaps");
+            world.admin(Method::POST, &path, Some(&body)).await.unwrap();
+        }
+    }
+    let before = program.peak();
+    let path = "/api/v1/configmaps?labelSelector=it%3Dlarge";
+    let all = eventually(|| async {
+        let all = caller.get(path).await;
+        let whole = all.status == StatusCode::OK && all.names().len() == 2 * MAPS;
+        whole
+            .then_some(all.body.len())
+            .ok_or_else(|| all.status.to_string())
+    })
+    .await;
+    let grown = program.peak() - before;
+    assert!(all > 40_000_000, "{all}");
+    assert!(
+        grown < 16 * 1024,
+        "{grown} KiB for a list of {} KiB",
+        all / 1024
+    );
 }
