@@ -43,8 +43,11 @@ for t in range(100):
     for n in range(10):
         items.append({"apiVersion": "v1", "kind": "Namespace",
                       "metadata": {"name": f"t{t}-{n}", "labels": {"capsule.clastix.io/tenant": f"t{t}"}}})
-for n in range(5):
-    items.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{n}", "namespace": "t0-0"}, "data": {"k": "v" * 500}})
+# Besides the one that every namespace has of its own: fifty of about a thousand.
+for t in range(10):
+    for n in range(5):
+        items.append({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v" * 500},
+                      "metadata": {"name": f"c{n}", "namespace": f"t0-{t}", "labels": {"tenant": "t0"}}})
 json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout)
 PY
 kubectl create -f "$dir/world.json" >/dev/null
@@ -113,6 +116,8 @@ figure() {
 get=/api/v1/namespaces/t0-0/configmaps/c0
 names=$(printf 't0-%d,' 0 1 2 3 4 5 6 7 8 9)
 select="/api/v1/namespaces?labelSelector=kubernetes.io%2Fmetadata.name+in+%28${names%,}%29"
+# The reader's label query against ten lists as the user.
+everywhere="/api/v1/configmaps?labelSelector=tenant%3Dt0"
 # Twice, so that a busy moment shows.
 for _ in 1 2; do
     for c in 1 16; do
@@ -121,5 +126,7 @@ for _ in 1 2; do
         figure "GET proxy" "$dev" "https://localhost:$port$get" $c $proxy
         figure "list direct" "$admin" "$server$select" $c
         figure "list proxy" "$dev" "https://localhost:$port/api/v1/namespaces" $c $proxy
+        figure "list -A direct" "$admin" "$server$everywhere" $c
+        figure "list -A proxy" "$dev" "https://localhost:$port$everywhere" $c $proxy
     done
 done

@@ -55,6 +55,7 @@ use crate::identity::AuthenticatorId;
 use crate::identity::Caller;
 use crate::identity::Credential;
 use crate::identity::Identity;
+use crate::identity::UpstreamMode;
 
 /// Most users about whose two names it is remembered that a line was logged.
 const TOLD: u64 = 4_096;
@@ -250,10 +251,15 @@ impl Authn {
         }
     }
 
-    /// Completes when logging in can work: at once with TokenReview, else when every issuer's keys have been fetched.
+    /// Completes when logging in can work: when the keys of every issuer have been fetched whose tokens the API server
+    /// cannot be asked about meanwhile.
     pub async fn ready(&self) {
-        if self.0.reviews.is_none() {
-            for known in &self.0.issuers {
+        for known in &self.0.issuers {
+            let is_reviewed = match known.rules.upstream {
+                UpstreamMode::Token => self.0.reviews.is_some(),
+                UpstreamMode::Impersonate => false,
+            };
+            if !is_reviewed {
                 known.keyring.loaded().await;
             }
         }

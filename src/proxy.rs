@@ -225,7 +225,10 @@ impl Proxy {
                     self.narrow_watch(exchange, read, keep, lease, holder)
                         .await?
                 }
-                Plan::FanOut { kind, legs } => self.fan_out(exchange, &kind, legs, lease).await?,
+                Plan::FanOut { kind, legs } => {
+                    self.fan_out(exchange, &kind, legs, lease, scope.generation)
+                        .await?
+                }
                 Plan::UserFirst {
                     kind,
                     own,

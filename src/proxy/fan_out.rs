@@ -41,6 +41,7 @@ use crate::policy::Cut;
 use crate::policy::From;
 use crate::policy::Legs;
 use crate::policy::Refusal;
+use crate::tenancy::scope::Generation;
 
 /// Legs under way at once for one list. Priority and fairness counts each as a read of the whole kind.
 const IN_FLIGHT: usize = 8;
@@ -49,38 +50,40 @@ const IN_FLIGHT: usize = 8;
 const MAX_STATUS: usize = 64 * 1024;
 
 impl Proxy {
-    /// The list. `None`: decide again, the scope changed meanwhile.
+    /// The list, as it was decided under `generation`. `None`: decide again, the scope changed meanwhile.
     pub(super) async fn fan_out(
         &self,
         exchange: &mut Exchange,
         kind: &KindFacts,
         legs: Legs,
         lease: &Lease,
+        generation: Generation,
     ) -> Result<Option<Response<Body>>, Reject> {
         let ApiRequest::Resource(list) = exchange.what.as_ref() else {
             return Ok(None);
         };
-        let scope = lease.presence.scope();
         let options = exchange.options();
         let media = text(exchange)?;
         let layout = filter::layout(media).ok_or(Reject::NotAcceptable)?;
         let binding = Binding::of(exchange.caller.who.key(), list, &options);
-        let page = match &options.continue_token {
-            None => None,
-            Some(token) => Some(match self.on.pages.open(token, &binding) {
-                Ok(page) => page,
-                Err(BadPage::Forged) => return Err(Reject::Refused(Refusal::BadPageToken)),
-                Err(BadPage::Foreign) => return Err(Reject::Refused(Refusal::PageExpired)),
-            }),
-        };
+        let page = options.continue_token.as_deref();
+        let page = page
+            .map(|token| self.on.pages.open(token, &binding))
+            .transpose()
+            .map_err(|bad| {
+                Reject::Refused(match bad {
+                    BadPage::Forged => Refusal::BadPageToken,
+                    BadPage::Foreign => Refusal::PageExpired,
+                })
+            })?;
         let restart = |namespace: &Namespace, native: Option<String>| Cursor {
-            generation: scope.generation,
+            generation,
             version: None,
             namespace: namespace.clone(),
             native,
         };
         if let Some(page) = &page
-            && page.generation != scope.generation
+            && page.generation != generation
         {
             let token = self
                 .on
@@ -110,7 +113,9 @@ impl Proxy {
                     .map(Some)
                     .map_err(Reject::Answer);
             }
-            First::Answer(at, response) if response.status() == StatusCode::GONE => {
+            First::Answer(at, response)
+                if page.is_some() && response.status() == StatusCode::GONE =>
+            {
                 let native = inconsistent(response).await;
                 let token = self.on.pages.seal(&restart(&at, native), &binding);
                 return Ok(Some(expired(&token)));
@@ -124,11 +129,11 @@ impl Proxy {
             return Ok(Some(refusal));
         }
         let beginning = merge.beginning().await.map_err(Reject::Lost)?;
-        if lease.presence.scope().generation != scope.generation {
+        if lease.presence.scope().generation != generation {
             return Ok(None);
         }
         let seal = {
-            let (pages, generation) = (Arc::clone(&self.on.pages), scope.generation);
+            let pages = Arc::clone(&self.on.pages);
             move |namespace: Namespace, native: Option<String>| {
                 let cursor = Cursor {
                     generation,
