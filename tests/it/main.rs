@@ -37,6 +37,7 @@ mod passing;
 mod program;
 mod reflectors;
 mod replicas;
+mod selectors;
 mod sight;
 mod streams;
 mod tenants;
