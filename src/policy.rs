@@ -30,7 +30,9 @@ pub use refusal::Refusal;
 
 use crate::catalog::Catalog;
 use crate::catalog::KindFacts;
+use crate::identity::Groups;
 use crate::identity::Identity;
+use crate::identity::UpstreamMode;
 use crate::k8s::names::GroupResource;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
@@ -128,6 +130,10 @@ pub fn decide(
     scope: &Scope,
     own: &OwnRights,
 ) -> Plan {
+    // Half of somebody's groups is somebody else: nothing can be sent in his name.
+    if let (UpstreamMode::Impersonate, Groups::Unknown(why)) = (who.upstream, &who.groups) {
+        return Plan::Refuse(Refusal::of_unknown_groups(*why));
+    }
     let request = match what.as_ref() {
         ApiRequest::NonResource(request) => {
             return match request.upgrade {

@@ -13,7 +13,6 @@ use super::permit::NarrowedRead;
 use super::sight::Sight;
 use crate::catalog::KindFacts;
 use crate::identity::Groups;
-use crate::identity::GroupsUnknown;
 use crate::identity::Identity;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::request::ApiRequest;
@@ -32,29 +31,25 @@ pub(super) fn collection(
     own: &OwnRights,
 ) -> Plan {
     let forward = || Plan::Forward(Permit::as_user(who, what));
-    let visible = match (&scope.standing, &who.groups) {
+    let sight = match (&scope.standing, &who.groups) {
         (Standing::Ignored, _) | (Standing::Stranger, Groups::Known(_)) => return forward(),
-        (Standing::Member(visible), Groups::Known(_)) => Some(visible),
+        (Standing::Member(visible), Groups::Known(_)) => {
+            match Sight::of(&request.resource, visible) {
+                Some(sight) if !sight.is_no_sight() => Ok(sight),
+                Some(_) | None => return forward(),
+            }
+        }
         // What the unknown groups would show cannot be said, so nothing of it is.
-        (Standing::Stranger | Standing::Member(_), Groups::Unknown(_)) => None,
+        (Standing::Stranger | Standing::Member(_), Groups::Unknown(why)) => Err(*why),
     };
-    let sight = visible.and_then(|visible| Sight::of(&request.resource, visible));
-    if sight.as_ref().is_some_and(Sight::is_no_sight) {
-        return forward();
-    }
     match own_rights::all(request, kind, own) {
         Answer::Yes => return forward(),
         Answer::Ask(question) => return own_rights::ask(who, question),
         Answer::No => {}
     }
-    match (sight, &who.groups) {
-        (Some(sight), _) => narrow(who, request, kind, &sight),
-        (None, Groups::Unknown(GroupsUnknown::Unresolvable)) => {
-            Plan::Refuse(Refusal::GroupsUnresolvable)
-        }
-        (None, Groups::Unknown(GroupsUnknown::Unavailable) | Groups::Known(_)) => {
-            Plan::Refuse(Refusal::GroupsUnavailable)
-        }
+    match sight {
+        Ok(sight) => narrow(who, request, kind, &sight),
+        Err(why) => Plan::Refuse(Refusal::of_unknown_groups(why)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use crate::identity::GroupsUnknown;
 use crate::k8s::status::Reason;
 use crate::k8s::status::Status;
 
@@ -26,6 +27,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What somebody is told whose groups are needed and not known.
+    pub fn of_unknown_groups(why: GroupsUnknown) -> Self {
+        match why {
+            GroupsUnknown::Unavailable => Self::GroupsUnavailable,
+            GroupsUnknown::Unresolvable => Self::GroupsUnresolvable,
+        }
+    }
+
     /// The answer.
     pub fn status(self) -> Status {
         match self {

@@ -50,6 +50,13 @@ fn catalog() -> Catalog {
 }
 
 fn identity(groups: Result<Vec<crate::identity::GroupName>, GroupsUnknown>) -> Arc<Identity> {
+    identity_in(UpstreamMode::Token, groups)
+}
+
+fn identity_in(
+    upstream: UpstreamMode,
+    groups: Result<Vec<crate::identity::GroupName>, GroupsUnknown>,
+) -> Arc<Identity> {
     Arc::new(Identity::new(Proof {
         user: UserName::parse("alice@example.com").unwrap(),
         groups,
@@ -57,7 +64,7 @@ fn identity(groups: Result<Vec<crate::identity::GroupName>, GroupsUnknown>) -> A
         extra: Extra::new(),
         expires: None,
         by: AuthenticatorId::new("jwt[0]"),
-        upstream: UpstreamMode::Token,
+        upstream,
     }))
 }
 
@@ -357,6 +364,28 @@ fn unknown_groups_show_nothing_unless_he_may_see_all_himself() {
                 decided(&who, &standing, &yes(), &what),
                 "forward as user /api/v1/namespaces"
             );
+        }
+    }
+}
+
+#[test]
+fn nobody_is_spoken_for_with_half_of_his_groups() {
+    for (why, refusal) in [
+        (GroupsUnknown::Unavailable, "refuse groups_unavailable"),
+        (GroupsUnknown::Unresolvable, "refuse groups_unresolvable"),
+    ] {
+        let who = identity_in(UpstreamMode::Impersonate, Err(why));
+        for line in [
+            "GET /api/v1/namespaces",
+            "GET /api/v1/namespaces/oil-dev",
+            "GET /api/v1/namespaces/oil-dev/pods",
+            "POST /api/v1/namespaces",
+            "GET /version",
+        ] {
+            let what = request(line, &HeaderMap::new());
+            for standing in [member(&["oil-dev"]), Standing::Stranger, Standing::Ignored] {
+                assert_eq!(decided(&who, &standing, &yes(), &what), refusal, "{line}");
+            }
         }
     }
 }
