@@ -60,7 +60,9 @@ impl Proxy {
             return OwnRights::default(); // nobody asks
         }
         let caller = &exchange.caller;
-        let recalled = self.answers.recall(caller.who.key(), Instant::now());
+        let recalled = self
+            .answers
+            .recall(caller.who.key(), &exchange.what, Instant::now());
         if let Some(fresh) = recalled.fresh
             && let Plan::Ask { permit, question } =
                 policy::decide(&caller.who, &exchange.what, catalog, scope, &fresh)

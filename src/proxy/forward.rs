@@ -63,10 +63,10 @@ impl Proxy {
         }
         let response = self.on.upstream.send(request, exchange.take_body()).await?;
         if response.status() == StatusCode::FORBIDDEN
-            && holder.is_some()
+            && policy::asks_own_rights(&exchange.what, &self.on.catalog.load())
             && self
                 .answers
-                .refused(exchange.caller.who.key(), Instant::now())
+                .refused(exchange.caller.who.key(), &exchange.what, Instant::now())
         {
             return Ok(None);
         }
@@ -188,7 +188,7 @@ impl Proxy {
     /// Whether a request that was forwarded would be forwarded now.
     fn would_forward(&self, who: &Arc<Identity>, what: &Arc<ApiRequest>, scope: &Scope) -> bool {
         let catalog = self.on.catalog.load_full();
-        let own = self.answers.recall(who.key(), Instant::now()).usable;
+        let own = self.answers.recall(who.key(), what, Instant::now()).usable;
         match policy::decide(who, what, &catalog, scope, &own) {
             Plan::Forward(_) => true,
             Plan::NarrowList { .. }

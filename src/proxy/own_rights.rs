@@ -12,6 +12,8 @@ use moka::sync::Cache;
 use tokio::sync::watch;
 
 use crate::identity::IdentityKey;
+use crate::k8s::names::GroupResource;
+use crate::k8s::request::ApiRequest;
 use crate::policy::OwnRights;
 use crate::policy::Question;
 
@@ -21,16 +23,16 @@ const FRESH: Duration = Duration::from_secs(60);
 /// How long a *no* is used while it is asked again; after that a request waits for the answer.
 const USABLE: Duration = Duration::from_secs(300);
 
-/// Answers kept of one identity.
-const MAX_ANSWERS: usize = 64;
+/// Answers kept of one identity about one kind: two verbs of the whole, and of names.
+const MAX_ANSWERS: usize = 16;
 
-/// Identities remembered. An evicted one costs a review.
-const CAPACITY: u64 = 32_768;
+/// Identities times kinds remembered, some hundred bytes each. An evicted one costs a review.
+const CAPACITY: u64 = 262_144;
 
-/// Answers by identity.
+/// Answers by identity and kind.
 #[derive(Clone, Debug)]
 pub(super) struct Answers {
-    kept: Cache<IdentityKey, Vec<Answer>>,
+    kept: Cache<(IdentityKey, GroupResource), Vec<Answer>>,
     lost: watch::Sender<u64>,
 }
 
@@ -41,7 +43,7 @@ struct Answer {
     asked: Instant,
 }
 
-/// What is known of an identity's own rights, and what should be asked again meanwhile.
+/// What is known of an identity's own rights to a kind, and what should be asked again meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Recalled {
     /// For the decision.
@@ -66,9 +68,12 @@ impl Answers {
         self.lost.subscribe()
     }
 
-    /// What is known at `now`.
-    pub(super) fn recall(&self, who: &IdentityKey, now: Instant) -> Recalled {
-        let Some(answers) = self.kept.get(who) else {
+    /// What is known at `now` about the kind that `what` asks for.
+    pub(super) fn recall(&self, who: &IdentityKey, what: &ApiRequest, now: Instant) -> Recalled {
+        let ApiRequest::Resource(request) = what else {
+            return Recalled::default();
+        };
+        let Some(answers) = self.kept.get(&(*who, request.resource.clone())) else {
             return Recalled::default();
         };
         let younger = |than: Duration| {
@@ -87,7 +92,8 @@ impl Answers {
 
     /// Remembers an answer.
     pub(super) fn learn(&self, who: &IdentityKey, question: Question, yes: bool, now: Instant) {
-        self.kept.entry(*who).and_upsert_with(|known| {
+        let key = (*who, question.resource.clone());
+        self.kept.entry(key).and_upsert_with(|known| {
             let mut answers = known.map(moka::Entry::into_value).unwrap_or_default();
             answers.retain(|answer| answer.question != question);
             // Names in questions come from requests: what a user asks about must not grow without end.
@@ -108,10 +114,15 @@ impl Answers {
         self.learn(who, question.clone(), false, now);
     }
 
-    /// The API server refused what it had said yes to: what was a yes is now a no. Says whether there was one.
-    pub(super) fn refused(&self, who: &IdentityKey, now: Instant) -> bool {
+    /// The API server refused `what` although it had said yes to it: what was a yes is now a no. Says whether there was
+    /// one.
+    pub(super) fn refused(&self, who: &IdentityKey, what: &ApiRequest, now: Instant) -> bool {
+        let ApiRequest::Resource(request) = what else {
+            return false;
+        };
         let mut changed = false;
-        self.kept.entry(*who).and_compute_with(|known| match known {
+        let key = (*who, request.resource.clone());
+        self.kept.entry(key).and_compute_with(|known| match known {
             None => Op::Nop,
             Some(entry) => Op::Put(
                 entry
@@ -148,7 +159,6 @@ mod tests {
     use crate::identity::Proof;
     use crate::identity::UpstreamMode;
     use crate::identity::UserName;
-    use crate::k8s::names::GroupResource;
     use crate::k8s::request::Verb;
     use crate::policy::Known;
 
@@ -173,12 +183,19 @@ mod tests {
         }
     }
 
+    fn listing(target: &str) -> ApiRequest {
+        let target = target.parse().unwrap();
+        ApiRequest::parse(&http::Method::GET, &target, &http::HeaderMap::new()).unwrap()
+    }
+
     #[test]
     fn a_no_is_asked_again_after_a_minute_and_forgotten_after_five() {
         let (answers, start) = (Answers::new(), Instant::now());
         answers.learn(&alice(), list(), false, start);
+        let namespaces = listing("/api/v1/namespaces");
         let at = |seconds| {
-            let recalled = answers.recall(&alice(), start + Duration::from_secs(seconds));
+            let now = start + Duration::from_secs(seconds);
+            let recalled = answers.recall(&alice(), &namespaces, now);
             (recalled.usable.may(&list()), recalled.fresh.is_some())
         };
         assert_eq!(at(59), (Known::No, false));
@@ -191,9 +208,19 @@ mod tests {
         let (answers, start) = (Answers::new(), Instant::now());
         answers.learn(&alice(), list(), true, start);
         let later = start + Duration::from_secs(86_400);
-        let known = || answers.recall(&alice(), later).usable.may(&list());
+        let namespaces = listing("/api/v1/namespaces");
+        let known = || {
+            let recalled = answers.recall(&alice(), &namespaces, later);
+            recalled.usable.may(&list())
+        };
         assert_eq!(known(), Known::Yes);
-        answers.refused(&alice(), later);
+        assert!(!answers.refused(&alice(), &listing("/api/v1/pods"), later));
+        assert_eq!(
+            known(),
+            Known::Yes,
+            "the refusal of another kind says nothing"
+        );
+        assert!(answers.refused(&alice(), &namespaces, later));
         assert_eq!(known(), Known::No);
     }
 }

@@ -422,7 +422,9 @@ async fn who_may_list_it_everywhere_is_forwarded(world: &'static World) {
     assert_eq!(watch.status, StatusCode::OK);
     let event = watch.next().await.unwrap();
     assert_eq!(event["object"]["code"], 410, "{}", told(&event));
+    // And back: the API server's refusal is heard, and he has his own again.
     world.delete(&binding).await;
+    until_he_lists(&renewed, &all).await;
 }
 
 async fn a_selector_narrows_further(world: &'static World) {
