@@ -194,30 +194,38 @@ impl Proxy {
                     part,
                 })));
             }
-            // Its version stands behind its items, and there are many: one item tells it too.
             drop(part);
-            let version = match opener
-                .open(
-                    namespace,
-                    Cut {
-                        from: From::Client,
-                        limit: Some(1),
-                    },
-                )
-                .await?
-            {
-                Leg::Part(one) => one.part.envelope.resource_version,
-                Leg::Nothing => continue,
-                Leg::Answer(response) => return Ok(First::Answer(namespace.clone(), response)),
-            };
-            let from = version.clone().map_or(From::Client, From::Exactly);
-            return Ok(match opener.open(namespace, Cut { from, limit }).await? {
-                Leg::Part(part) => First::Part(Box::new(FirstPart { at, version, part })),
-                Leg::Nothing => continue,
-                Leg::Answer(response) => First::Answer(namespace.clone(), response),
-            });
+            match self.by_one_item(opener, at, namespace, limit).await? {
+                First::None => {}
+                found @ (First::Part(_) | First::Answer(..)) => return Ok(found),
+            }
         }
         Ok(First::None)
+    }
+
+    /// The first part where its version stands behind its items, and there are many: one item tells it too.
+    async fn by_one_item(
+        &self,
+        opener: &Opener,
+        at: usize,
+        namespace: &Namespace,
+        limit: Option<i64>,
+    ) -> Result<First, Reject> {
+        let one = Cut {
+            from: From::Client,
+            limit: Some(1),
+        };
+        let version = match opener.open(namespace, one).await? {
+            Leg::Part(one) => one.part.envelope.resource_version,
+            Leg::Nothing => return Ok(First::None),
+            Leg::Answer(response) => return Ok(First::Answer(namespace.clone(), response)),
+        };
+        let from = version.clone().map_or(From::Client, From::Exactly);
+        Ok(match opener.open(namespace, Cut { from, limit }).await? {
+            Leg::Part(part) => First::Part(Box::new(FirstPart { at, version, part })),
+            Leg::Nothing => First::None,
+            Leg::Answer(response) => First::Answer(namespace.clone(), response),
+        })
     }
 }
 
