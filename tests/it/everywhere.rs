@@ -47,6 +47,7 @@ in_the_real_world!(
     every_client_of_client_go_lists_the_same,
     kube_rs_lists_the_same,
     a_kind_made_a_minute_ago_is_listed,
+    a_failure_in_one_namespace_is_the_answer_to_all,
     a_list_of_many_megabytes_comes_whole_at_once_and_in_pages,
 );
 
@@ -666,4 +667,68 @@ async fn whatever_the_rights_what_is_shown_is_what_they_allow(world: &'static Wo
         })
         .await;
     }
+}
+
+/// A kind whose objects the API server cannot convert: where there is one, the list is a 500. Without that namespace
+/// it would look whole.
+async fn a_failure_in_one_namespace_is_the_answer_to_all(world: &'static World) {
+    let (tenant, caller, _) = furnished(world, &["a", "b", "c"], Mode::Token).await;
+    let (plural, group) = (format!("relics{}", unique()), "it.example.com");
+    let versions = ["v1", "v2"].map(|version| {
+        json!({
+            "name": version, "served": true, "storage": version == "v1",
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+        })
+    });
+    let kind = format!("Relic{}", unique());
+    let nobody = json!({"conversionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1:1/convert"}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "versions": versions, "preserveUnknownFields": false,
+            "names": {"plural": plural, "singular": plural, "kind": kind},
+            "conversion": {"strategy": "Webhook", "webhook": nobody}},
+    });
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    world
+        .admin(Method::POST, definitions, Some(&definition))
+        .await
+        .unwrap();
+    for namespace in &tenant.namespaces {
+        may_list_in(world, namespace, group, &plural, &tenant.owner).await;
+    }
+    let everywhere = format!("/apis/{group}/v2/{plural}");
+    eventually(|| async {
+        let empty = caller.get(&everywhere).await;
+        (empty.status == StatusCode::OK)
+            .then_some(())
+            .ok_or_else(|| empty.text())
+    })
+    .await;
+    let body =
+        json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {"name": "one"}});
+    let path = format!(
+        "/apis/{group}/v1/namespaces/{}/{plural}",
+        tenant.namespaces[1]
+    );
+    world.admin(Method::POST, &path, Some(&body)).await.unwrap();
+    let failed = eventually(|| async {
+        let answer = caller.get(&everywhere).await;
+        let failed = answer.status.is_server_error();
+        failed.then_some(()).ok_or_else(|| answer.text())?;
+        Ok::<_, String>(answer)
+    })
+    .await;
+    // The API server's own words, whichever of its parts noticed first.
+    let status = failed.json();
+    assert_eq!(
+        (&status["kind"], &status["code"]),
+        (&json!("Status"), &json!(failed.status.as_u16()))
+    );
+    // In the version it is stored in, all is well.
+    let stored = caller.get(&format!("/apis/{group}/v1/{plural}")).await;
+    assert_eq!(keys_of(&stored), [format!("{}/one", tenant.namespaces[1])]);
+    world
+        .delete(&format!("{definitions}/{plural}.{group}"))
+        .await;
 }
