@@ -1,209 +1,296 @@
-//! A cluster whose API server leaves tokens and rights to Azure's webhooks, as AKS with Entra ID and Azure RBAC does.
+//! What only Entra ID and a managed Azure cluster do: tokens that leave out groups, guests with other people's names,
+//! applications, and rights that are role assignments.
 
-use http::Method;
 use http::StatusCode;
 use serde_json::Value;
 use serde_json::json;
-use tokio::sync::OnceCell;
 
-use crate::harness;
-use crate::harness::bed::Bed;
+use crate::harness::audit::Entry;
+use crate::harness::chart;
 use crate::harness::eventually;
+use crate::harness::http::Caller;
 use crate::harness::people::Person;
+use crate::harness::people::Tenant;
 use crate::harness::people::unique;
 use crate::harness::proxy::Mode;
+use crate::harness::proxy::Proxy;
+use crate::harness::proxy::Setup;
 use crate::harness::world::World;
+use crate::lists::settled;
 use crate::lists::until_he_sees;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
-const REFUSED: &str =
-    "User does not have access to the resource in Azure. Update role assignment to allow access.";
+const MODES: [Mode; 3] = [Mode::Token, Mode::Impersonate, Mode::Review];
 
-macro_rules! on_azure {
-    ($($name:ident),+ $(,)?) => {
-        mod azure_only {
-            $(#[test]
-            fn $name() {
-                super::harness::run(async { super::$name(super::azure().await).await });
-            })+
-        }
-    };
-}
-
-on_azure!(
-    azures_refusal_comes_word_for_word,
-    a_group_that_a_token_has_no_room_for_owns_all_the_same,
-    two_hundred_groups_are_no_burden,
-    a_guest_with_an_owners_name_is_not_the_owner,
-    a_role_assignment_counts_in_both_ways_upstream,
+in_the_azure_world!(
+    groups_that_the_token_leaves_out_are_looked_up,
+    groups_are_looked_up_once_for_many_requests,
+    without_a_look_up_a_list_is_refused_and_the_rest_goes_on,
+    an_application_with_too_many_groups_gets_nothing,
+    an_application_owns_by_its_object_id,
+    a_guest_is_not_the_owner_whose_name_he_bears,
+    a_directory_role_is_no_group,
+    a_name_is_taken_as_it_is_spelled,
+    a_role_assignment_counts_as_without_the_proxy,
 );
 
-async fn azure() -> &'static World {
-    static AZURE: OnceCell<World> = OnceCell::const_new();
-    AZURE
-        .get_or_init(|| async {
-            let bed = tokio::task::spawn_blocking(|| Bed::start(&["--azure"]));
-            World::of_bed(bed.await.unwrap()).await
-        })
-        .await
+/// The object id of a group that nobody else is in.
+fn group() -> String {
+    format!("00000000-0000-4000-a000-{:012}", unique())
 }
 
-/// One of the directory's cast, with what his token says.
-async fn persona(world: &World, name: &str) -> (Person, Value) {
-    let minted = world
-        .directory("/control/mint", json!({"persona": name}))
+/// So many groups, of which the last are these.
+fn groups(number: usize, last: &[&str]) -> Vec<String> {
+    let fillers = (last.len()..number).map(|_| group());
+    fillers
+        .chain(last.iter().map(|&id| id.to_owned()))
+        .collect()
+}
+
+/// A Tenant that belongs to the members of a group.
+async fn tenant_of_group(world: &'static World) -> (Tenant, String) {
+    let (tenant, group) = (world.tenant(&["dev"]).await, group());
+    world
+        .owned_by(&tenant, json!([{"kind": "Group", "name": group}]))
         .await;
-    let claims = minted["claims"].clone();
-    let name = ["upn", "oid"]
-        .iter()
-        .find_map(|claim| claims[*claim].as_str());
-    let person = Person {
-        name: name.unwrap().to_owned(),
-        token: minted["token"].as_str().unwrap().to_owned(),
-    };
-    (person, claims)
+    (tenant, group)
 }
 
-/// The group of the dev tenant's owners: the first in its owner's token.
-async fn dev_group(world: &World) -> String {
-    let (_, claims) = persona(world, "capsule-user-dev").await;
-    claims["groups"][0].as_str().unwrap().to_owned()
+/// Somebody in 250 groups, one of which owns a Tenant: his token carries none of them.
+async fn crowded(world: &'static World, kind: &str) -> (Tenant, Person) {
+    let (tenant, group) = tenant_of_group(world).await;
+    let groups = groups(250, &[&group, &world.groups.users]);
+    let person = world.persona(json!({"kind": kind, "groups": groups})).await;
+    (tenant, person)
 }
 
-/// A Tenant of the dev group, with one namespace.
-async fn tenant_of_the_group(world: &'static World) -> Vec<String> {
-    static MADE: OnceCell<Vec<String>> = OnceCell::const_new();
-    MADE.get_or_init(|| async {
-        let group = dev_group(world).await;
-        let nobody = world.person().await;
-        let mut tenant = world.tenant_of(nobody, &[]).await;
-        let owners = json!({"spec": {"owners": [{"kind": "Group", "name": group}]}});
-        let path = format!("/apis/capsule.clastix.io/v1beta2/tenants/{}", tenant.name);
-        world.merge(&path, &owners).await;
-        let made = world.namespace_in(&tenant, "demo").await;
-        tenant.namespaces.push(made);
-        tenant.namespaces
-    })
-    .await
-    .clone()
-}
-
-async fn azures_refusal_comes_word_for_word(world: &'static World) {
-    let namespaces = tenant_of_the_group(world).await;
-    let (owner, _) = persona(world, "groups-5").await;
-    let (stranger, _) = persona(world, "stranger").await;
-    let proxy = world.proxy().await;
-    until_he_sees(&proxy.caller(&owner), &namespaces).await;
-    for (who, path) in [
-        (&owner, "/api/v1/namespaces/default/pods"),
-        (&owner, "/api/v1/namespaces/kube-system"),
-        (&owner, "/api/v1/nodes"),
-        (&stranger, NAMESPACES),
-        (&stranger, "/api/v1/namespaces/default/pods"),
-    ] {
-        let (through, direct) = (
-            proxy.caller(who).get(path).await,
-            world.direct(who).get(path).await,
-        );
-        assert_eq!(through.status, StatusCode::FORBIDDEN, "{path}");
-        assert!(through.text().contains(REFUSED), "{}", through.text());
-        assert_eq!(through.text(), direct.text(), "{path}");
-    }
-    let kubectl = proxy.kubectl(&owner);
-    let pods = kubectl.run(&["get", "po", "-n", "default"]).await;
-    assert!(!pods.good && pods.errors.contains(REFUSED), "{pods:?}");
-    let listed = kubectl.run(&["get", "ns", "-o", "name"]).await;
-    assert_eq!(listed.lines(), [format!("namespace/{}", namespaces[0])]);
-}
-
-async fn a_group_that_a_token_has_no_room_for_owns_all_the_same(world: &'static World) {
-    let namespaces = tenant_of_the_group(world).await;
-    let (owner, claims) = persona(world, "overage").await;
-    assert!(
-        claims["groups"].is_null(),
-        "the token says its groups: {claims}"
-    );
-    for mode in [Mode::Token, Mode::Impersonate] {
-        let proxy = world.proxy_in(mode).await;
-        until_he_sees(&proxy.caller(&owner), &namespaces).await;
+async fn groups_that_the_token_leaves_out_are_looked_up(world: &'static World) {
+    let (tenant, person) = crowded(world, "member").await;
+    for mode in MODES {
+        let caller = world.proxy_in(mode).await.caller(&person);
+        until_he_sees(&caller, &tenant.namespaces).await;
+        // They count for what he does, too: the operator's binding in his namespace is to the group.
+        until_he_reads(&caller, &tenant).await;
     }
 }
 
-async fn two_hundred_groups_are_no_burden(world: &'static World) {
-    let namespaces = tenant_of_the_group(world).await;
-    let (owner, claims) = persona(world, "groups-200").await;
-    assert_eq!(claims["groups"].as_array().unwrap().len(), 200);
-    for mode in [Mode::Token, Mode::Impersonate] {
-        let caller = world.proxy_in(mode).await.caller(&owner);
-        until_he_sees(&caller, &namespaces).await;
-        let mark = world.mark();
-        assert_eq!(caller.get(NAMESPACES).await.names(), namespaces);
-        let seen = world.audit(mark, &owner.name).await;
-        assert_eq!(seen.len(), 1, "{seen:#?}");
-    }
-}
-
-/// Mail addresses can be claimed by anybody's own directory; object ids cannot.
-async fn a_guest_with_an_owners_name_is_not_the_owner(world: &'static World) {
-    let (owner, _) = persona(world, "capsule-user-dev").await;
-    let tenant = world.tenant_of(owner.clone(), &["mine"]).await;
-    let proxy = world.proxy().await;
+/// Waits until `caller` may read in the tenant's namespace: the operator's binding comes a moment after the owner.
+async fn until_he_reads(caller: &Caller, tenant: &Tenant) {
+    let path = format!("{NAMESPACES}/{}/configmaps", tenant.namespaces[0]);
     eventually(|| async {
-        let seen = proxy.caller(&owner).get(NAMESPACES).await.names();
-        seen.contains(&tenant.namespaces[0])
-            .then_some(())
-            .ok_or_else(|| format!("{seen:?}"))
+        let answer = caller.get(&path).await;
+        let is_bound = answer.status == StatusCode::OK;
+        is_bound.then_some(()).ok_or_else(|| answer.text())
     })
     .await;
-    for name in ["guest", "personal-guest"] {
-        let (guest, claims) = persona(world, name).await;
+}
+
+async fn groups_are_looked_up_once_for_many_requests(world: &'static World) {
+    // It has no other reason to review a token: all others it verifies itself.
+    let proxy = world.proxy_in(Mode::Impersonate).await;
+    let (tenant, person) = crowded(world, "member").await;
+    let caller = proxy.caller(&person);
+    until_he_sees(&caller, &tenant.namespaces).await;
+    let mark = world.mark();
+    for _ in 0..40 {
+        assert_eq!(caller.get(NAMESPACES).await.names(), tenant.namespaces);
+    }
+    let seen = world.audit(mark, &person.name).await;
+    assert_eq!(seen.len(), 40, "{seen:#?}");
+    let account = format!("system:serviceaccount:{}", chart::NAMESPACE);
+    let account = format!("{account}:{}", chart::IMPERSONATING);
+    let entries = world.entries(mark);
+    let is_review = |entry: &&Entry| entry.user == account && entry.verb == "create";
+    let reviews = entries.iter().filter(is_review).count();
+    // Other tests have groups looked up meanwhile, each its own few.
+    assert!(reviews < 10, "{reviews} reviews");
+}
+
+async fn without_a_look_up_a_list_is_refused_and_the_rest_goes_on(world: &'static World) {
+    let (tenant, person) = crowded(world, "member").await;
+    until_he_sees(&world.proxy().await.caller(&person), &tenant.namespaces).await;
+    let mut authentication = world.issuer.authentication(Mode::Token);
+    authentication["tokenReview"] = json!({"enabled": false});
+    let setup = Setup {
+        authentication: Some(authentication),
+        ..Setup::default()
+    };
+    let proxy = Proxy::start(world, setup).await;
+    let caller = proxy.caller(&person);
+    for query in ["", "?watch=1"] {
+        let answer = caller.get(&format!("{NAMESPACES}{query}")).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text());
+        let message = answer.json()["message"].clone();
         assert!(
-            claims["unique_name"]
+            message
                 .as_str()
                 .unwrap()
-                .ends_with(&owner.name)
+                .contains("more groups than it carries"),
+            "{message}"
         );
-        let answer = proxy.caller(&guest).get(NAMESPACES).await;
-        assert!(
-            !answer.text().contains(&tenant.namespaces[0]),
-            "{name}: {}",
-            answer.text()
-        );
-        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{name}");
+    }
+    until_he_reads(&caller, &tenant).await;
+}
+
+async fn an_application_with_too_many_groups_gets_nothing(world: &'static World) {
+    let (tenant, robot) = crowded(world, "application").await;
+    let direct = world.direct(&robot).get(NAMESPACES).await;
+    assert_eq!(direct.status, StatusCode::UNAUTHORIZED, "{}", direct.text());
+    for mode in MODES {
+        let caller = world.proxy_in(mode).await.caller(&robot);
+        for path in [
+            NAMESPACES.to_owned(),
+            format!("{NAMESPACES}?watch=1"),
+            format!("{NAMESPACES}/{}", tenant.namespaces[0]),
+            format!("{NAMESPACES}/{}/configmaps", tenant.namespaces[0]),
+        ] {
+            let answer = caller.get(&path).await;
+            // Where he can be known without his groups, the API server says what it thinks of him.
+            let refused = match mode {
+                Mode::Token | Mode::Review => StatusCode::UNAUTHORIZED,
+                Mode::Impersonate => StatusCode::FORBIDDEN,
+            };
+            assert_eq!(answer.status, refused, "{path}: {}", answer.text());
+        }
     }
 }
 
-/// Azure judges by the object id: in the token, or in the extra of who is impersonated.
-async fn a_role_assignment_counts_in_both_ways_upstream(world: &'static World) {
-    let name = format!("reader-{}@example.com", unique());
-    let minted = world
-        .directory(
-            "/control/mint",
-            json!({"claims": {"upn": name, "groups": []}}),
-        )
+async fn an_application_owns_by_its_object_id(world: &'static World) {
+    let users = &world.groups.users;
+    let robot = world
+        .persona(json!({"kind": "application", "groups": [users]}))
         .await;
-    let person = Person {
-        name,
-        token: minted["token"].as_str().unwrap().to_owned(),
-    };
-    let path = "/api/v1/namespaces/default/configmaps";
-    for mode in [Mode::Token, Mode::Impersonate] {
-        let before = world.proxy_in(mode).await.caller(&person).get(path).await;
-        assert!(before.text().contains(REFUSED), "{}", before.text());
+    let tenant = world.tenant_of(robot, &["dev"]).await;
+    for mode in MODES {
+        let caller = world.proxy_in(mode).await.caller(&tenant.owner);
+        until_he_sees(&caller, &tenant.namespaces).await;
     }
-    let grants = json!([{"oid": minted["claims"]["oid"], "verbs": ["list"], "resources": ["configmaps"], "namespaces": ["default"]}]);
+}
+
+/// A proxy whose people are named as with `options.oidcUsernameClaim=unique_name`.
+async fn naming_by_unique_name(world: &'static World, mode: Mode) -> Proxy {
+    let mut authentication = world.issuer.authentication(mode);
+    let username = json!({"claims": ["unique_name", "upn", "oid"], "prefix": ""});
+    authentication["jwt"][0]["claimMappings"] = json!({ "username": username });
+    let setup = Setup {
+        mode,
+        authentication: Some(authentication),
+        ..Setup::default()
+    };
+    Proxy::start(world, setup).await
+}
+
+async fn a_guest_is_not_the_owner_whose_name_he_bears(world: &'static World) {
+    let tenant = settled(world, &["dev"]).await;
+    let (owner, users) = (&tenant.owner.name, &world.groups.users);
+    let elsewhere = "https://sts.windows.net/00000000-0000-4000-b000-000000000001/";
+    let guest = |unique_name: String, kind: &str, provider: &str| json!({"kind": kind, "uniqueName": unique_name, "email": owner, "idp": provider, "groups": [users]});
+    let proxies = [
+        naming_by_unique_name(world, Mode::Token).await,
+        naming_by_unique_name(world, Mode::Impersonate).await,
+    ];
+    for persona in [
+        guest(owner.clone(), "guest", elsewhere),
+        guest(owner.to_uppercase(), "guest", elsewhere),
+        guest(format!("live.com#{owner}"), "personal-guest", "live.com"),
+    ] {
+        let guest = world.persona(persona.clone()).await;
+        assert_ne!(&guest.name, owner);
+        let shared = [world.proxy().await, world.proxy_in(Mode::Impersonate).await];
+        for proxy in proxies.iter().chain(shared) {
+            let caller = proxy.caller(&guest);
+            // A Capsule user in no Tenant.
+            until_he_sees(&caller, &[]).await;
+            let path = format!("{NAMESPACES}/{}", tenant.namespaces[0]);
+            let answer = caller.get(&path).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{persona}");
+            let expected = format!("User \"{}\"", guest.name);
+            assert!(
+                answer.json()["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains(&expected),
+                "{persona}: {}",
+                answer.text()
+            );
+        }
+    }
+    // The owner himself, by the same claim.
+    for proxy in &proxies {
+        until_he_sees(&proxy.caller(&tenant.owner), &tenant.namespaces).await;
+    }
+}
+
+async fn a_directory_role_is_no_group(world: &'static World) {
+    let (tenant, group) = tenant_of_group(world).await;
+    let name = format!("alice-{}@example.com", unique());
+    let users = &world.groups.users;
+    let pretender = |claims: Value| async { world.mint(claims, 3600).await };
+    let role = pretender(json!({"upn": name, "groups": [users], "wids": [group]})).await;
+    let member = pretender(json!({"upn": name, "groups": [users, group]})).await;
+    for mode in MODES {
+        let proxy = world.proxy_in(mode).await;
+        until_he_sees(&proxy.anybody().bearing(&member), &tenant.namespaces).await;
+        until_he_sees(&proxy.anybody().bearing(&role), &[]).await;
+    }
+}
+
+async fn a_name_is_taken_as_it_is_spelled(world: &'static World) {
+    let users = &world.groups.users;
+    let name = format!("Mixed.Case-{}@Example.com", unique());
+    let person = world.persona(json!({"upn": name, "groups": [users]})).await;
+    let tenant = world.tenant_of(person, &["dev"]).await;
+    let lower = name.to_lowercase();
+    let other = world
+        .persona(json!({"upn": lower, "groups": [users]}))
+        .await;
+    for mode in MODES {
+        let proxy = world.proxy_in(mode).await;
+        until_he_sees(&proxy.caller(&tenant.owner), &tenant.namespaces).await;
+        until_he_sees(&proxy.caller(&other), &[]).await;
+    }
+}
+
+async fn a_role_assignment_counts_as_without_the_proxy(world: &'static World) {
+    let users = &world.groups.users;
+    let id = |number: usize| format!("00000000-0000-4000-c000-{number:012}");
+    let (configs, all) = (id(unique()), id(unique()));
+    let one = world
+        .persona(json!({"oid": configs, "groups": [users]}))
+        .await;
+    let reader = world.persona(json!({"oid": all, "groups": [users]})).await;
+    for mode in MODES {
+        let caller = world.proxy_in(mode).await.caller(&one);
+        let before = caller.get("/api/v1/namespaces/default/configmaps").await;
+        assert_eq!(before.status, StatusCode::FORBIDDEN, "{}", before.text());
+    }
+    // No other test has role assignments: these replace all there are.
+    let grants = json!([
+        {"oid": configs, "verbs": ["list"], "resources": ["configmaps"], "namespaces": ["default"]},
+        {"oid": all, "verbs": ["get", "list", "watch"], "resources": ["namespaces"]},
+    ]);
     world.tell("/azure/grants", grants).await;
-    for mode in [Mode::Token, Mode::Impersonate] {
-        let caller = world.proxy_in(mode).await.caller(&person);
-        // A no of the webhook is kept by the API server for half a minute.
+    for mode in MODES {
+        let proxy = world.proxy_in(mode).await;
+        let caller = proxy.caller(&one);
+        // A no of the webhook is kept by the API server for a while.
         eventually(|| async {
-            let after = caller.get(path).await;
-            (after.status == StatusCode::OK)
-                .then_some(())
-                .ok_or_else(|| after.text())
+            let granted = caller.get("/api/v1/namespaces/default/configmaps").await;
+            let is_granted = granted.status == StatusCode::OK;
+            is_granted.then_some(()).ok_or_else(|| granted.text())
         })
         .await;
+        let pods = "/api/v1/namespaces/default/pods";
+        let (through, direct) = (caller.get(pods).await, world.direct(&one).get(pods).await);
+        assert_eq!(through.status, StatusCode::FORBIDDEN, "{}", through.text());
+        assert_eq!(through.text(), direct.text());
+        let everything = proxy.caller(&reader);
+        eventually(|| async { sees(&everything, "kube-system").await }).await;
     }
-    let read = world.admin(Method::GET, path, None).await;
-    assert!(read.is_ok());
+}
+
+async fn sees(caller: &Caller, name: &str) -> Result<(), String> {
+    let answer = caller.get(NAMESPACES).await;
+    let is_there = answer.status.is_success() && answer.names().iter().any(|one| one == name);
+    is_there.then_some(()).ok_or_else(|| answer.text())
 }

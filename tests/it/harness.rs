@@ -79,6 +79,18 @@ macro_rules! in_the_real_world {
     };
 }
 
+/// Makes `azure::name`, for what only a managed Azure cluster does.
+macro_rules! in_the_azure_world {
+    ($($name:ident),+ $(,)?) => {
+        mod azure {
+            $(#[test]
+            fn $name() {
+                $crate::harness::run(async { super::$name($crate::harness::world::World::azure().await).await });
+            })+
+        }
+    };
+}
+
 /// Tries until `attempt` gives something, for at most [`DEADLINE`].
 pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
     mut attempt: impl FnMut() -> F,

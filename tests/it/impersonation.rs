@@ -5,6 +5,7 @@ use kube_tenant_proxy::reader;
 use serde_json::json;
 
 use crate::harness::people::Tenant;
+use crate::harness::proxy::Mode;
 use crate::harness::proxy::Proxy;
 use crate::harness::world::World;
 use crate::lists::until_he_sees;
@@ -19,7 +20,10 @@ in_both_worlds!(
 );
 
 async fn tenant(world: &'static World) -> (&'static Proxy, Tenant) {
-    let (proxy, tenant) = (world.impersonating().await, world.tenant(&["dev"]).await);
+    let (proxy, tenant) = (
+        world.proxy_in(Mode::Impersonate).await,
+        world.tenant(&["dev"]).await,
+    );
     until_he_sees(&proxy.caller(&tenant.owner), &tenant.namespaces).await;
     (proxy, tenant)
 }

@@ -8,11 +8,9 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::harness::DEADLINE;
-use crate::harness::http::Caller;
 use crate::harness::kubectl::Kubectl;
 use crate::harness::people::unique;
 use crate::harness::tool;
-use crate::harness::world::Side;
 use crate::harness::world::World;
 use crate::lists::settled;
 
@@ -22,16 +20,11 @@ in_the_real_world!(a_login_by_device_code_lists_what_is_his);
 const CLIENT: &str = "80faf920-1908-4b52-b5ef-a8e7bedfc67a";
 
 async fn a_login_by_device_code_lists_what_is_his(world: &'static World) {
-    let Side::Real(bed) = &world.side else {
-        panic!("only the real world has a directory")
-    };
-    let entra = &bed.facts.entra;
+    let entra = &world.bed().facts.entra;
     let tenant = settled(world, &["dev", "prod"]).await;
-    let directory = Caller::new(&entra.url, &world.issuer.ca);
     let persona = format!("persona-{}", unique());
     let body = json!({"name": persona, "kind": "member", "upn": tenant.owner.name, "groups": [world.groups.users]});
-    let made = directory.post("/control/persona", &body).await;
-    assert!(made.status.is_success(), "{}", made.text());
+    world.directory("/control/persona", body).await;
 
     let kubelogin = tokio::task::spawn_blocking(|| tool("tests/testbed/kubelogin"))
         .await
@@ -59,9 +52,8 @@ async fn a_login_by_device_code_lists_what_is_his(world: &'static World) {
         .await
         .expect("no code to enter")
         .unwrap();
-    let body = json!({"tid": entra.tenant_id, "user_code": code, "persona": persona});
-    let approved = directory.post("/control/approve", &body).await;
-    assert!(approved.status.is_success(), "{code}: {}", approved.text());
+    let body = json!({"user_code": code, "persona": persona});
+    world.directory("/control/approve", body).await;
 
     let expected: String = tenant
         .namespaces

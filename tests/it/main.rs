@@ -41,4 +41,6 @@ mod selectors;
 mod sight;
 mod streams;
 mod tenants;
+mod trust;
+mod walkthrough;
 mod watches;

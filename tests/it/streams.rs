@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::harness::eventually;
 use crate::harness::kubectl::Kubectl;
 use crate::harness::people::Tenant;
+use crate::harness::proxy::Mode;
 use crate::harness::world::Side;
 use crate::harness::world::World;
 use crate::lists::settled;
@@ -34,7 +35,7 @@ in_the_real_world!(
 in_both_worlds!(more_than_a_hundred_watches_leave_short_requests_fast);
 
 /// A pod that runs in the tenant's first namespace, and its owner's kubectl there.
-async fn running_pod(world: &'static World) -> (Tenant, Kubectl) {
+pub(crate) async fn running_pod(world: &'static World) -> (Tenant, Kubectl) {
     let tenant = settled(world, &["dev"]).await;
     let Side::Real(bed) = &world.side else {
         panic!("only the real world has a node")
@@ -99,7 +100,7 @@ async fn exec_falls_back_to_spdy(world: &'static World) {
 
 async fn exec_works_in_impersonate_mode(world: &'static World) {
     let (tenant, _) = running_pod(world).await;
-    let proxy = world.impersonating().await;
+    let proxy = world.proxy_in(Mode::Impersonate).await;
     until_he_sees(&proxy.caller(&tenant.owner), &tenant.namespaces).await;
     let kubectl = proxy.kubectl(&tenant.owner);
     every_stream_and_the_exit_code(&kubectl, &tenant.namespaces[0], "true").await;

@@ -1,15 +1,23 @@
 //! The real kubectl, with a kubeconfig of one person for one server.
 
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
 use std::path::PathBuf;
+use std::process::Child;
 use std::process::Command;
+use std::process::Stdio;
 use std::sync::LazyLock;
+use std::thread::JoinHandle;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
+use super::DEADLINE;
 use super::tool;
 
 static CURRENT: LazyLock<String> = LazyLock::new(|| tool("tests/tools/kubectl"));
@@ -34,6 +42,7 @@ pub struct Kubectl {
 #[derive(Debug)]
 pub struct Ran {
     pub good: bool,
+    pub code: Option<i32>,
     pub out: String,
     pub errors: String,
 }
@@ -52,19 +61,10 @@ impl Kubectl {
         Self::with_user(url, ca, &json!({"token": token}))
     }
 
-    /// The same, trusting no authority of its own.
-    pub fn without_authority(url: &str, token: &str) -> Self {
-        Self::of_cluster(&json!({"server": url}), &json!({"token": token}))
-    }
-
     /// Of a user as a kubeconfig describes one.
     pub fn with_user(url: &str, ca: &str, user: &Value) -> Self {
         let ca = BASE64_STANDARD.encode(ca);
         let cluster = json!({"server": url, "certificate-authority-data": ca});
-        Self::of_cluster(&cluster, user)
-    }
-
-    fn of_cluster(cluster: &Value, user: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "it",
@@ -105,6 +105,11 @@ impl Kubectl {
         command
     }
 
+    /// Starts it, to be followed line by line.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::of(self.command(arguments))
+    }
+
     /// Runs it to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, &[]).await
@@ -114,14 +119,86 @@ impl Kubectl {
     pub async fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         let mut command = self.command(arguments);
         command.envs(environment.iter().copied());
-        let done = tokio::task::spawn_blocking(move || command.output())
+        let done = tokio::task::spawn_blocking(move || command.output());
+        let done = tokio::time::timeout(DEADLINE, done)
             .await
+            .expect("it did not end")
             .unwrap()
             .unwrap();
         Ran {
             good: done.status.success(),
+            code: done.status.code(),
             out: String::from_utf8(done.stdout).unwrap(),
             errors: String::from_utf8(done.stderr).unwrap(),
         }
+    }
+}
+
+/// A program that runs on. Dropped, it is ended.
+pub struct Running {
+    process: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    errors: Option<JoinHandle<String>>,
+}
+
+impl Running {
+    /// A command, started; its input is empty.
+    pub fn of(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let (told, lines) = mpsc::unbounded_channel();
+        let said = BufReader::new(process.stdout.take().unwrap()).lines();
+        // Read to the end, also when nobody listens any more: some programs die of a closed pipe.
+        std::thread::spawn(move || {
+            said.map_while(Result::ok)
+                .for_each(|line| drop(told.send(line)))
+        });
+        let mut stderr = process.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _cut = stderr.read_to_string(&mut text);
+            text
+        });
+        Self {
+            process,
+            lines,
+            errors: Some(errors),
+        }
+    }
+
+    /// The next line of its output.
+    pub async fn line(&mut self) -> String {
+        match tokio::time::timeout(DEADLINE, self.lines.recv()).await {
+            Ok(Some(line)) => line,
+            Ok(None) => panic!("it ended: {}", self.end()),
+            Err(_) => panic!("it says nothing more: {}", self.end()),
+        }
+    }
+
+    /// What it says until it ends by itself.
+    pub async fn rest(mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        loop {
+            match tokio::time::timeout(DEADLINE, self.lines.recv()).await {
+                Ok(Some(line)) => rest.push(line),
+                Ok(None) => return rest,
+                Err(_) => panic!("it does not end: {}", self.end()),
+            }
+        }
+    }
+
+    /// Ends it; what it had to complain about.
+    fn end(&mut self) -> String {
+        let _ended = self.process.kill();
+        let _status = self.process.wait();
+        let errors = self.errors.take();
+        errors.map_or_else(String::new, |errors| errors.join().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -49,6 +49,24 @@ impl World {
         Person { name, token }
     }
 
+    /// Somebody of whom the directory knows all of this, and writes what it writes into tokens.
+    pub async fn persona(&'static self, mut persona: Value) -> Person {
+        let name = format!("persona-{}", unique());
+        persona["name"] = name.as_str().into();
+        self.directory("/control/persona", persona).await;
+        let order = json!({ "persona": name });
+        let minted = self.directory("/control/mint", order).await;
+        let claims = &minted["claims"];
+        let name = claims["upn"]
+            .as_str()
+            .or_else(|| claims["oid"].as_str())
+            .unwrap();
+        Person {
+            name: name.to_owned(),
+            token: minted["token"].as_str().unwrap().to_owned(),
+        }
+    }
+
     /// A new person who owns a new Tenant with namespaces of these suffixes.
     pub async fn tenant(&'static self, suffixes: &[&str]) -> Tenant {
         let owner = self.person().await;
@@ -97,10 +115,15 @@ impl World {
 
     /// Makes exactly these people the owners of `tenant`.
     pub async fn set_owners(&'static self, tenant: &Tenant, owners: &[&Person]) {
-        let owners: Vec<Value> = owners
+        let owners = owners
             .iter()
             .map(|owner| json!({"kind": "User", "name": owner.name}))
             .collect();
+        self.owned_by(tenant, owners).await;
+    }
+
+    /// Makes these subjects the owners of `tenant`.
+    pub async fn owned_by(&'static self, tenant: &Tenant, owners: Value) {
         let path = format!("{TENANTS}/{}", tenant.name);
         self.merge(&path, &json!({"spec": {"owners": owners}}))
             .await;

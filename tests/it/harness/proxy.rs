@@ -19,8 +19,8 @@ use kube_tenant_proxy::upstream;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
 use rcgen::IsCa;
-use rcgen::Issuer;
 use rcgen::KeyPair;
+use serde_json::Value;
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -31,6 +31,7 @@ use super::eventually;
 use super::http::Caller;
 use super::kubectl::Kubectl;
 use super::people::Person;
+use super::world::Issuer;
 use super::world::World;
 
 /// How people prove themselves, and how their requests go upstream.
@@ -47,6 +48,8 @@ pub enum Mode {
 /// What a proxy is set up with.
 pub struct Setup {
     pub mode: Mode,
+    /// The section `authentication` of its file; otherwise the world's issuer in that mode.
+    pub authentication: Option<Value>,
     pub proxy: proxy::Settings,
     pub upstream: upstream::Settings,
     pub tenancy: tenancy::Settings,
@@ -60,6 +63,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             mode: Mode::Token,
+            authentication: None,
             proxy: proxy::Settings::default(),
             upstream: upstream::Settings::default(),
             tenancy: tenancy::Settings::default(),
@@ -102,6 +106,9 @@ impl Proxy {
             Mode::Token | Mode::Review => chart::RELEASE,
         };
         let own_token = world.install(release).await;
+        let authentication = setup
+            .authentication
+            .unwrap_or_else(|| world.issuer.authentication(setup.mode));
         let mut tenancy = setup.tenancy;
         tenancy
             .rules
@@ -109,7 +116,7 @@ impl Proxy {
             .push(GroupName::parse(&world.groups.admins).unwrap());
         let bound = app::bind(app::Config {
             cluster: Cluster::of(&world.url, &world.ca, &own_token).unwrap(),
-            authn: authentication(world, setup.mode),
+            authn: settings(&authentication),
             tenancy,
             listen: listen::Settings {
                 address: Some(Ipv4Addr::LOCALHOST.into()),
@@ -180,29 +187,41 @@ impl Proxy {
     }
 }
 
-fn authentication(world: &World, mode: Mode) -> authn::Settings {
-    let upstream = match mode {
-        Mode::Token => "token",
-        Mode::Impersonate => "impersonate",
-        Mode::Review => return authn::Settings::default(),
-    };
-    let file = json!({"authentication": {"jwt": [{
-        "issuer": {
-            "url": world.issuer.url,
-            "discoveryURL": world.issuer.discovery_url,
-            "certificateAuthority": world.issuer.ca,
-            "audiences": [world.issuer.audience],
-        },
-        "claimMappings": {
-            "username": {"claims": ["upn", "oid"], "prefix": ""},
-            "groups": {"claim": "groups", "prefix": ""},
-            // As the preset for Entra has it: Azure's webhook judges by it.
-            "extra": [{"key": "oid", "claim": "oid"}],
-        },
-        "upstream": upstream,
-    }]}});
+impl Issuer {
+    /// The section `authentication` that makes it the one that people log in at.
+    pub fn authentication(&self, mode: Mode) -> Value {
+        let mut entry = match &self.preset {
+            Some(directory) => json!({
+                "entra": {"tenantId": directory},
+                "issuer": {"discoveryURL": self.discovery_url, "certificateAuthority": self.ca},
+            }),
+            None => json!({
+                "issuer": {
+                    "url": self.url,
+                    "discoveryURL": self.discovery_url,
+                    "certificateAuthority": self.ca,
+                    "audiences": [self.audience],
+                },
+                "claimMappings": {
+                    "username": {"claims": ["upn", "oid"], "prefix": ""},
+                    "groups": {"claim": "groups", "prefix": ""},
+                    "extra": [{"key": "oid", "claim": "oid"}],
+                },
+            }),
+        };
+        entry["upstream"] = match mode {
+            Mode::Token => "token".into(),
+            Mode::Impersonate => "impersonate".into(),
+            Mode::Review => return json!({}),
+        };
+        json!({"jwt": [entry]})
+    }
+}
+
+fn settings(authentication: &Value) -> authn::Settings {
     // JSON is YAML.
-    let file = File::parse("it", &file.to_string()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let file = json!({ "authentication": authentication }).to_string();
+    let file = File::parse("it", &file).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     file.authentication
 }
 
@@ -222,7 +241,7 @@ pub fn serving_certificate() -> Serving {
     let leaf =
         CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let leaf = leaf
-        .signed_by(&key, &Issuer::from_params(&params, &ca_key))
+        .signed_by(&key, &rcgen::Issuer::from_params(&params, &ca_key))
         .unwrap();
     Serving {
         ca: ca.pem(),

@@ -21,6 +21,7 @@ use super::bed::Groups;
 use super::chart;
 use super::eventually;
 use super::http::Caller;
+use super::kubectl::Kubectl;
 use super::people::Person;
 use super::people::unique;
 use super::proxy::Mode;
@@ -35,8 +36,15 @@ pub struct World {
     pub issuer: Issuer,
     pub side: Side,
     admin: kube::Client,
-    proxy: OnceCell<Proxy>,
-    impersonating: OnceCell<Proxy>,
+    proxies: Proxies,
+}
+
+/// The proxies that tests share, one of each mode.
+#[derive(Default)]
+struct Proxies {
+    token: OnceCell<Proxy>,
+    impersonate: OnceCell<Proxy>,
+    review: OnceCell<Proxy>,
 }
 
 /// Who signs people's tokens.
@@ -45,6 +53,8 @@ pub struct Issuer {
     pub discovery_url: String,
     pub ca: String,
     pub audience: String,
+    /// The directory's id, where the proxy is configured by the preset for it.
+    pub preset: Option<String>,
 }
 
 /// What differs between the worlds.
@@ -69,6 +79,20 @@ impl World {
             Self::of_bed(bed).await
         })
         .await
+    }
+
+    /// One that is as a managed Azure cluster: its API server leaves tokens and rights to webhooks.
+    pub async fn azure() -> &'static Self {
+        static AZURE: OnceCell<World> = OnceCell::const_new();
+        let world = AZURE.get_or_init(|| async {
+            let bed = tokio::task::spawn_blocking(|| Bed::start(&["--azure"]));
+            let bed = bed.await.unwrap();
+            let directory = bed.facts.entra.tenant_id.clone();
+            let mut world = Self::of_bed(bed).await;
+            world.issuer.preset = Some(directory);
+            world
+        });
+        world.await
     }
 
     /// Another real one, whose API server tells one HTTP/2 connection in fifty to go away at every request (the most it
@@ -107,11 +131,10 @@ impl World {
             .unwrap();
     }
 
-    /// Tells the directory's stand-in something, such as to rotate its keys.
-    pub async fn directory(&self, path: &str, mut order: Value) -> Value {
-        let entra = &self.bed().facts.entra;
-        order["tid"] = entra.tenant_id.clone().into();
-        let directory = Caller::new(&entra.url, &self.issuer.ca);
+    /// Tells the directory's stand-in something, such as to rotate its keys; unless the order names another directory
+    /// (`tid`), this world's is meant.
+    pub async fn directory(&self, path: &str, order: Value) -> Value {
+        let directory = Caller::new(&self.bed().facts.entra.url, &self.issuer.ca);
         let done = directory.post(path, &order).await;
         assert!(done.status.is_success(), "{}", done.text());
         done.json()
@@ -138,10 +161,10 @@ impl World {
                 discovery_url: facts.entra.discovery_url,
                 ca: std::fs::read_to_string(facts.entra.ca_file).unwrap(),
                 audience: facts.entra.audience,
+                preset: None,
             },
             admin: client(&std::fs::read_to_string(facts.admin_kubeconfig).unwrap()).await,
-            proxy: OnceCell::new(),
-            impersonating: OnceCell::new(),
+            proxies: Proxies::default(),
             side: Side::Real(bed),
         };
         world.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": chart::NAMESPACE}})).await;
@@ -164,39 +187,31 @@ impl World {
                 discovery_url: world.issuer().discovery_url(),
                 ca: world.ca_pem.clone(),
                 audience: demo::AUDIENCE.to_owned(),
+                preset: None,
             },
             admin: client(&world.kubeconfig("admin", &world.admin_token)).await,
-            proxy: OnceCell::new(),
-            impersonating: OnceCell::new(),
+            proxies: Proxies::default(),
             side: Side::Demo(world),
         }
     }
 
     /// The proxy that most tests share: token mode, nothing else changed.
     pub async fn proxy(&'static self) -> &'static Proxy {
-        self.proxy
-            .get_or_init(|| Proxy::start(self, Setup::default()))
-            .await
+        self.proxy_in(Mode::Token).await
     }
 
-    /// One that speaks for its callers, shared likewise.
-    pub async fn impersonating(&'static self) -> &'static Proxy {
+    /// The one that they share in `mode`.
+    pub async fn proxy_in(&'static self, mode: Mode) -> &'static Proxy {
+        let proxy = match mode {
+            Mode::Token => &self.proxies.token,
+            Mode::Impersonate => &self.proxies.impersonate,
+            Mode::Review => &self.proxies.review,
+        };
         let setup = Setup {
-            mode: Mode::Impersonate,
+            mode,
             ..Setup::default()
         };
-        self.impersonating
-            .get_or_init(|| Proxy::start(self, setup))
-            .await
-    }
-
-    /// The shared proxy that sends requests upstream in this way.
-    pub async fn proxy_in(&'static self, mode: Mode) -> &'static Proxy {
-        match mode {
-            Mode::Token => self.proxy().await,
-            Mode::Impersonate => self.impersonating().await,
-            Mode::Review => panic!("no such proxy is shared"),
-        }
+        proxy.get_or_init(|| Proxy::start(self, setup)).await
     }
 
     /// A token of `name`, member of `groups`.
@@ -205,17 +220,18 @@ impl World {
             .await
     }
 
+    /// A token that the directory's stand-in makes as it is told, good or not.
+    pub async fn forge(&self, order: Value) -> String {
+        let minted = self.directory("/control/mint", order).await;
+        minted["token"].as_str().unwrap().to_owned()
+    }
+
     /// A token with these claims among the usual ones, good for so many seconds.
     pub async fn mint(&self, claims: Value, seconds: i64) -> String {
         match &self.side {
-            Side::Real(bed) => {
-                let request = json!({"claims": claims, "lifetimeSeconds": seconds});
-                let directory = Caller::new(&bed.facts.entra.url, &self.issuer.ca);
-                let minted = directory.post("/control/mint", &request).await;
-                minted.json()["token"]
-                    .as_str()
-                    .unwrap_or_else(|| panic!("{}", minted.text()))
-                    .to_owned()
+            Side::Real(_) => {
+                self.forge(json!({"claims": claims, "lifetimeSeconds": seconds}))
+                    .await
             }
             Side::Demo(world) => {
                 let upn = claims["upn"].as_str().unwrap_or("nobody@example.com");
@@ -233,6 +249,11 @@ impl World {
     /// `person` at the API server itself, without the proxy.
     pub fn direct(&self, person: &Person) -> Caller {
         Caller::new(&self.url, &self.ca).bearing(&person.token)
+    }
+
+    /// `person`'s kubectl at the API server itself.
+    pub fn kubectl(&self, person: &Person) -> Kubectl {
+        Kubectl::new(&self.url, &self.ca, &person.token)
     }
 
     /// A request of the administrator at the API server itself.
