@@ -67,7 +67,7 @@ async fn nobody_speaks_for_another(world: &'static World) {
                 let seen = world.audit(mark, &tenant.owner.name).await;
                 assert!(seen.is_empty(), "{headers:?}, h2: {h2}: {seen:?}");
             }
-            let secrets = caller.get("/api/v1/secrets").await;
+            let secrets = caller.get("/api/v1/namespaces/kube-system/secrets").await;
             assert!(
                 secrets.status.is_client_error(),
                 "{headers:?}, h2: {h2}: {}",

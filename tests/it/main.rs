@@ -44,3 +44,4 @@ mod tenants;
 mod trust;
 mod walkthrough;
 mod watches;
+mod wire;

@@ -1,10 +1,15 @@
 //! What is not narrowed passes as the person's own request, bytes untouched both ways.
 
+use http::Method;
 use http::StatusCode;
 use http::header;
+use serde_json::json;
 
+use crate::harness::eventually;
+use crate::harness::proxy::Mode;
 use crate::harness::world::World;
 use crate::lists::settled;
+use crate::streams::running_pod;
 
 in_both_worlds!(
     answers_are_the_api_servers_own,
@@ -12,6 +17,10 @@ in_both_worlds!(
     a_websocket_watch_of_namespaces_is_refused,
     a_long_selector_passes_and_a_longer_one_is_a_414,
     large_headers_pass,
+);
+in_the_real_world!(
+    too_many_requests_are_relayed_with_the_time_to_wait,
+    the_redirect_to_a_newer_openapi_document_passes,
 );
 
 async fn answers_are_the_api_servers_own(world: &'static World) {
@@ -27,7 +36,6 @@ async fn answers_are_the_api_servers_own(world: &'static World) {
         "/api/v1",
         "/apis/capsule.clastix.io/v1beta2",
         "/api/v1/nodes",
-        "/api/v1/secrets",
         "/api/v1/namespaces/default/secrets/x",
         "/apis/there.is.none/v1/such-things",
     ] {
@@ -111,16 +119,79 @@ async fn a_long_selector_passes_and_a_longer_one_is_a_414(world: &'static World)
 
 async fn large_headers_pass(world: &'static World) {
     let tenant = settled(world, &["dev"]).await;
-    for h2 in [false, true] {
+    for (h2, kib) in [
+        (false, 16),
+        (true, 16),
+        (false, 256),
+        (true, 256),
+        (false, 900),
+        (true, 900),
+    ] {
         let mut caller = world.proxy().await.caller(&tenant.owner);
-        caller = caller.saying("x-padding", &"x".repeat(16 * 1024));
+        caller = caller.saying("x-padding", &"x".repeat(kib * 1024));
         if h2 {
             caller = caller.over_h2();
         }
         assert_eq!(
             caller.get("/api/v1/namespaces").await.names(),
             tenant.namespaces,
-            "h2: {h2}"
+            "{kib} KiB, h2: {h2}"
         );
     }
+}
+
+async fn too_many_requests_are_relayed_with_the_time_to_wait(world: &'static World) {
+    let (tenant, _) = running_pod(world).await;
+    let namespace = &tenant.namespaces[0];
+    // No controller here looks at a budget, so the API server asks whoever evicts to wait for one.
+    let budgets = format!("/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets");
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "it"},
+        "spec": {"minAvailable": 1, "selector": {}},
+    });
+    world
+        .admin(Method::POST, &budgets, Some(&budget))
+        .await
+        .unwrap();
+    let path = format!("/api/v1/namespaces/{namespace}/pods/web/eviction");
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "web"}});
+    // The operator's RoleBinding makes him admin of his namespace.
+    let theirs = eventually(|| async {
+        let answer = world.direct(&tenant.owner).post(&path, &eviction).await;
+        let is_it = answer.status == StatusCode::TOO_MANY_REQUESTS;
+        is_it.then_some(answer).ok_or_else(String::new)
+    })
+    .await;
+    for mode in [Mode::Token, Mode::Impersonate] {
+        let caller = world.proxy_in(mode).await.caller(&tenant.owner);
+        let ours = caller.post(&path, &eviction).await;
+        assert_eq!((ours.status, ours.json()), (theirs.status, theirs.json()));
+        assert!(theirs.headers.contains_key(header::RETRY_AFTER));
+        assert_eq!(
+            ours.headers.get(header::RETRY_AFTER),
+            theirs.headers.get(header::RETRY_AFTER)
+        );
+    }
+}
+
+async fn the_redirect_to_a_newer_openapi_document_passes(world: &'static World) {
+    let tenant = settled(world, &["dev"]).await;
+    let (through, direct) = (
+        world.proxy().await.caller(&tenant.owner),
+        world.direct(&tenant.owner),
+    );
+    let old = "/openapi/v3/api/v1?hash=00";
+    let (ours, theirs) = (through.get(old).await, direct.get(old).await);
+    assert_eq!(
+        theirs.status,
+        StatusCode::MOVED_PERMANENTLY,
+        "{}",
+        theirs.text()
+    );
+    assert_eq!(ours.status, theirs.status, "{}", ours.text());
+    let location = &ours.headers[header::LOCATION];
+    assert_eq!(location, theirs.headers[header::LOCATION]);
+    let newer = through.get(location.to_str().unwrap()).await;
+    assert_eq!(newer.status, StatusCode::OK, "{}", newer.text());
 }
