@@ -28,6 +28,7 @@ mod creation;
 mod credentials;
 mod everywhere;
 mod faults;
+mod groups;
 mod hostile;
 mod impersonation;
 mod lifecycle;
