@@ -49,7 +49,6 @@ on_the_disturbed_bed!(
     a_page_of_a_history_that_was_compacted_is_the_api_servers_410,
     a_dead_operator_takes_nothing_away,
     keys_that_rotate_under_load_refuse_nobody,
-    a_directory_that_is_away_refuses_nobody_it_knows,
     a_flood_of_garbage_costs_little_and_locks_nobody_out,
 );
 
@@ -464,47 +463,6 @@ async fn keys_that_rotate_under_load_refuse_nobody(world: &'static World) {
             answer.text()
         );
     }
-}
-
-async fn a_directory_that_is_away_refuses_nobody_it_knows(world: &'static World) {
-    let own = impersonating(world).await;
-    let proxies = [world.proxy().await, &own];
-    let (tenant, _) = tenant(world, proxies[0]).await;
-    until_he_sees(&proxies[1].caller(&tenant.owner), &tenant.namespaces).await;
-    world
-        .directory(
-            "/control/directory",
-            json!({"mode": "drop", "endpoints": ["discovery", "keys"]}),
-        )
-        .await;
-    let unknown = signed_anew(world, &tenant.owner).await;
-    let mut answers = Vec::new();
-    for proxy in proxies {
-        answers.push((
-            proxy.caller(&unknown).get(NAMESPACES).await,
-            proxy.caller(&tenant.owner).get(NAMESPACES).await,
-        ));
-    }
-    world
-        .directory("/control/directory", json!({"mode": "ok"}))
-        .await;
-    for (answer, known) in answers {
-        assert_eq!(
-            answer.status,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "never a 401: {}",
-            answer.text()
-        );
-        assert!(answer.headers.contains_key("retry-after"));
-        assert_eq!(known.names(), tenant.namespaces);
-    }
-    eventually(|| async {
-        let answer = proxies[1].caller(&unknown).get(NAMESPACES).await;
-        (answer.status == StatusCode::OK)
-            .then_some(())
-            .ok_or_else(|| answer.text())
-    })
-    .await;
 }
 
 /// Every one of them another token: nothing can be remembered about them.

@@ -36,6 +36,7 @@ mod lists;
 mod login;
 mod passing;
 mod program;
+mod providers;
 mod reader;
 mod reflectors;
 mod replicas;
