@@ -34,6 +34,7 @@ mod impersonation;
 mod lifecycle;
 mod lists;
 mod login;
+mod opaque;
 mod pages;
 mod passing;
 mod program;
