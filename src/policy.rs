@@ -226,6 +226,13 @@ pub fn asks_own_rights(what: &ApiRequest, catalog: &Catalog) -> bool {
     }
 }
 
+/// Whether a list has a parameter that we do not know and that may narrow it (`shardSelector`, KEP-5866): what is not
+/// known is not sent on, and that must not widen what is selected.
+fn has_unknown_selector(request: &ResourceRequest) -> bool {
+    let mut unknown = request.unknown_list_parameters();
+    unknown.any(|name| name.to_ascii_lowercase().contains("selector"))
+}
+
 /// Where a client may switch protocols: exec, attach, port-forward, log, proxy, and a watch over WebSocket. A watch that
 /// would be narrowed is refused later, since a tunnel cannot be filtered.
 fn may_upgrade(request: &ResourceRequest) -> bool {

@@ -85,11 +85,7 @@ fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sigh
     if request.upgrade.is_some() {
         return Plan::Refuse(Refusal::WebSocketWatch);
     }
-    // What is not known is not sent on; that must not widen what is selected (`shardSelector`, KEP-5866).
-    if request
-        .unknown_list_parameters()
-        .any(|name| name.to_ascii_lowercase().contains("selector"))
-    {
+    if super::has_unknown_selector(request) {
         return Plan::Refuse(Refusal::UnknownParameter);
     }
     let Some(options) = request.options() else {

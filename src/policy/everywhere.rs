@@ -43,11 +43,7 @@ pub(super) fn list(
     let Some(options) = request.options() else {
         return forward();
     };
-    // What is not known is not sent on; that must not widen what is selected (`shardSelector`, KEP-5866).
-    if request
-        .unknown_list_parameters()
-        .any(|name| name.to_ascii_lowercase().contains("selector"))
-    {
+    if super::has_unknown_selector(request) {
         return Plan::Refuse(Refusal::UnknownParameter);
     }
     let wanted = options.field_selector.exact("metadata.namespace");

@@ -3,9 +3,11 @@
 use http::Response;
 use http::StatusCode;
 use http::header;
+use http::response::Parts;
 
 use super::reject::BadAnswer;
 use crate::body::Body;
+use crate::k8s::media::Media;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::Rest;
 
@@ -36,6 +38,26 @@ pub(super) fn forwarded(
         return Err(BadAnswer::Upgrade);
     }
     Ok(response)
+}
+
+/// Whether an answer that is read on the way comes as it was asked for.
+///
+/// # Errors
+/// [`BadAnswer::ContentEncoding`] or [`BadAnswer::ContentType`]: what cannot be read is never passed on.
+pub(super) fn readable(head: &Parts, media: Media, watch: bool) -> Result<(), BadAnswer> {
+    if head.headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(BadAnswer::ContentEncoding);
+    }
+    let typed = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| media.is_answered_by(value, watch));
+    if typed {
+        Ok(())
+    } else {
+        Err(BadAnswer::ContentType)
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use http::StatusCode;
 use http::header;
 
 use super::Proxy;
+use super::answer;
 use super::exchange::Exchange;
 use super::lease::Lease;
 use super::list::NarrowedList;
@@ -187,17 +188,7 @@ fn expected(response: Response<Body>, media: Media, watch: bool) -> Result<Expec
         }
         _ => return Err(Reject::Answer(BadAnswer::ContentType)),
     }
-    if head.headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(Reject::Answer(BadAnswer::ContentEncoding));
-    }
-    let typed = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| media.is_answered_by(value, watch));
-    if !typed {
-        return Err(Reject::Answer(BadAnswer::ContentType));
-    }
+    answer::readable(&head, media, watch).map_err(Reject::Answer)?;
     // What goes out may be shorter than what came in.
     head.headers.remove(header::CONTENT_LENGTH);
     Ok(Expected::Answer(head, body))

@@ -4,7 +4,6 @@
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
-use http::header;
 
 use super::Proxy;
 use super::answer;
@@ -74,15 +73,7 @@ impl Proxy {
             .await
             .ok()?
             .into_parts();
-        let typed = head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| media.is_answered_by(value, false));
-        if head.status != StatusCode::OK
-            || !typed
-            || head.headers.contains_key(header::CONTENT_ENCODING)
-        {
+        if head.status != StatusCode::OK || answer::readable(&head, media, false).is_err() {
             return None;
         }
         let object = collect(body, MAX_OBJECT_BYTES).await.ok()?;

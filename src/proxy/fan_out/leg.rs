@@ -8,7 +8,6 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
-use http::header;
 use http_body_util::BodyExt;
 
 use super::malformed;
@@ -21,6 +20,7 @@ use crate::k8s::media::Media;
 use crate::k8s::names::Namespace;
 use crate::policy::Cut;
 use crate::policy::Legs;
+use crate::proxy::answer;
 use crate::proxy::reject::BadAnswer;
 use crate::proxy::reject::Reject;
 use crate::upstream::Authorized;
@@ -100,17 +100,7 @@ impl Opener {
             }
             _ => return Err(Reject::Answer(BadAnswer::ContentType)),
         }
-        if head.headers.contains_key(header::CONTENT_ENCODING) {
-            return Err(Reject::Answer(BadAnswer::ContentEncoding));
-        }
-        let typed = head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| self.media.is_answered_by(value, false));
-        if !typed {
-            return Err(Reject::Answer(BadAnswer::ContentType));
-        }
+        answer::readable(&head, self.media, false).map_err(Reject::Answer)?;
         let mut part = OpenPart {
             head,
             limit,
