@@ -52,9 +52,6 @@ impl Proxy {
                 Admit::NeedsFloor => return Ok(None),
             }
         }
-        if let Some(expired) = self.expired_fan_out(exchange)? {
-            return Ok(Some(expired));
-        }
         let lost = self.answers.lost();
         let request = self.authorized(exchange, permit)?;
         match request.lane() {
@@ -69,6 +66,12 @@ impl Proxy {
                 .refused(exchange.caller.who.key(), &exchange.what, Instant::now())
         {
             return Ok(None);
+        }
+        // Only where the API server lets him watch at all: its refusal is his answer.
+        if response.status().is_success()
+            && let Some(expired) = self.expired_fan_out(exchange)?
+        {
+            return Ok(Some(expired));
         }
         // A list that comes back after he would be narrowed is one that the guard knows nothing of: ask again.
         if holder.is_some()

@@ -40,6 +40,7 @@ in_both_worlds!(
     where_he_may_not_list_nothing_is_shown_and_nothing_lost,
     who_may_list_it_nowhere_gets_his_own_refusal,
     who_may_list_it_everywhere_is_forwarded,
+    a_watch_over_all_of_them_is_the_api_servers_to_refuse,
     a_selector_narrows_further,
     whatever_the_rights_what_is_shown_is_what_they_allow,
 );
@@ -367,6 +368,19 @@ async fn where_he_may_not_list_nothing_is_shown_and_nothing_lost(world: &'static
     );
 }
 
+/// Watching over all namespaces is his own right or nobody's, whatever he has listed before.
+async fn a_watch_over_all_of_them_is_the_api_servers_to_refuse(world: &'static World) {
+    let (tenant, caller, _) = furnished(world, &["a"], Mode::Token).await;
+    let position = caller.get(&format!("{EVERYWHERE}?{OURS}")).await.position();
+    let path = format!("{EVERYWHERE}?watch=1&resourceVersion={position}");
+    let (through, direct) = (
+        caller.get(&path).await,
+        world.direct(&tenant.owner).get(&path).await,
+    );
+    assert_eq!(through.status, StatusCode::FORBIDDEN);
+    assert_eq!(through.text(), direct.text());
+}
+
 async fn who_may_list_it_nowhere_gets_his_own_refusal(world: &'static World) {
     let (tenant, caller, _) = furnished(world, &["a", "b"], Mode::Token).await;
     let guest = world.person().await;
@@ -412,7 +426,7 @@ async fn who_may_list_it_everywhere_is_forwarded(world: &'static World) {
         wide.then_some(()).ok_or_else(|| answer.text())
     })
     .await;
-    // From a list of his namespaces there is no way into a watch of all.
+    // From a list of his namespaces there is no way into a watch of all, though by now he may watch it.
     let his = caller.get(&format!("{EVERYWHERE}?{OURS}")).await;
     assert_eq!(keys_of(&his), all);
     let mut watch = caller
