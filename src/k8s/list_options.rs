@@ -105,6 +105,17 @@ impl ListOptions {
         self.allow_watch_bookmarks || self.send_initial_events.is_some()
     }
 
+    /// The one resourceVersion that a list must show, if it names one: `Exact`, or a limit without a match, as lists
+    /// have always been.
+    pub fn exactly(&self) -> Option<&str> {
+        let version = self.resource_version.as_deref()?;
+        let pinned = match self.resource_version_match.as_deref() {
+            Some(how) => how == "Exact",
+            None => self.limit.is_some() && version != "0",
+        };
+        pinned.then_some(version)
+    }
+
     /// Appends the parameters in a fixed order, one value each, percent-encoded, to `target` (without the `?`).
     /// What is unset is left out, above all an empty selector, which would select everything.
     pub fn print(&self, target: &mut String) {

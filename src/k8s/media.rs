@@ -148,8 +148,8 @@ impl Media {
         is_type && known && (streams || !must_stream)
     }
 
-    /// The same for a list that is put together from several: in JSON, since a protobuf list begins with its length.
-    /// Clients that prefer protobuf accept JSON besides.
+    /// As [`Self::negotiate`], for a list that is put together from several: in JSON, since a protobuf list begins with
+    /// its length. Clients that prefer protobuf accept JSON besides.
     pub fn negotiate_text(accept: Option<&str>) -> Option<Self> {
         let offer = Offer {
             watch: false,

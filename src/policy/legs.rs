@@ -1,5 +1,6 @@
 //! A list over all namespaces as one list per namespace: which there are, and the permit for each.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Permit;
@@ -48,11 +49,7 @@ impl Legs {
         namespaces: impl Iterator<Item = &'a Namespace>,
     ) -> Self {
         let mut namespaces: Vec<Namespace> = namespaces.cloned().collect();
-        // A key is `namespace/name`, and `-` sorts before `/`: `a-b/…` comes before `a/…`.
-        namespaces.sort_by(|one, other| {
-            let key = |name: &Namespace| -> Vec<u8> { [name.as_str().as_bytes(), b"/"].concat() };
-            key(one).cmp(&key(other))
-        });
+        namespaces.sort_by(in_etcd);
         Self {
             who: Arc::clone(who),
             whole: whole.clone(),
@@ -65,11 +62,15 @@ impl Legs {
         &self.namespaces
     }
 
-    /// The permit for the leg in `namespace`, as the user. `None`: no leg lies there.
-    pub fn permit(&self, namespace: &Namespace, cut: Cut) -> Option<Permit> {
-        if !self.namespaces.contains(namespace) {
-            return None;
-        }
+    /// The number of the first leg at or behind `namespace`.
+    pub fn from(&self, namespace: &Namespace) -> usize {
+        let before = |name: &Namespace| in_etcd(name, namespace).is_lt();
+        self.namespaces.partition_point(before)
+    }
+
+    /// The permit for leg number `at`, as the user. `None`: there are fewer.
+    pub fn permit(&self, at: usize, cut: Cut) -> Option<Permit> {
+        let namespace = self.namespaces.get(at)?;
         // The client's page token is ours, and no leg's.
         let client = ListOptions {
             limit: cut.limit,
@@ -108,4 +109,10 @@ impl Legs {
             &Arc::new(ApiRequest::Resource(self.whole.clone())),
         )
     }
+}
+
+/// The order of namespaces in etcd, whose keys are `namespace/name`: `-` sorts before `/`, so `a-b/…` comes before `a/…`.
+fn in_etcd(one: &Namespace, other: &Namespace) -> Ordering {
+    let one = one.as_str().bytes().chain([b'/']);
+    one.cmp(other.as_str().bytes().chain([b'/']))
 }

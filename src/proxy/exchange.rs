@@ -74,16 +74,24 @@ impl Exchange {
     /// # Errors
     /// [`Reject::NotAcceptable`] if nothing the client accepts can be read on the way.
     pub(super) fn media(&self, kind: &KindFacts, watch: bool) -> Result<Media, Reject> {
-        let accept = self.headers.get(ACCEPT).map(HeaderValue::to_str);
-        let accept = accept
-            .transpose()
-            .map_err(|_not_text| Reject::NotAcceptable)?;
         let offer = Offer {
             watch,
             filtered: true,
             protobuf: kind.protobuf,
         };
-        Media::negotiate(accept, offer).ok_or(Reject::NotAcceptable)
+        Media::negotiate(self.accept()?, offer).ok_or(Reject::NotAcceptable)
+    }
+
+    /// The same for a list that is put together from several.
+    pub(super) fn media_of_parts(&self) -> Result<Media, Reject> {
+        Media::negotiate_text(self.accept()?).ok_or(Reject::NotAcceptable)
+    }
+
+    fn accept(&self) -> Result<Option<&str>, Reject> {
+        let accept = self.headers.get(ACCEPT).map(HeaderValue::to_str);
+        accept
+            .transpose()
+            .map_err(|_not_text| Reject::NotAcceptable)
     }
 
     /// Makes the request a consistent read, once. `false` if it is one already, or was made one before.

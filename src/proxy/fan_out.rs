@@ -14,11 +14,11 @@ use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
 use http::header;
-use http::header::ACCEPT;
 
 use self::leg::Leg;
 use self::leg::OpenPart;
 use self::leg::Opener;
+use self::merge::Failed;
 use self::merge::Merge;
 use super::Proxy;
 use super::answer;
@@ -34,7 +34,7 @@ use crate::body::collect;
 use crate::body::full;
 use crate::catalog::KindFacts;
 use crate::filter;
-use crate::k8s::media::Media;
+use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::Namespace;
 use crate::k8s::request::ApiRequest;
 use crate::policy::Cut;
@@ -62,8 +62,11 @@ impl Proxy {
         let ApiRequest::Resource(list) = exchange.what.as_ref() else {
             return Ok(None);
         };
+        self.demand_fresh_facts()?;
         let options = exchange.options();
-        let media = text(exchange)?;
+        // The API server takes none and less than none alike.
+        let limit = options.limit.filter(|limit| *limit > 0);
+        let media = exchange.media_of_parts()?;
         let layout = filter::layout(media).ok_or(Reject::NotAcceptable)?;
         let binding = Binding::of(exchange.caller.who.key(), list, &options);
         let page = options.continue_token.as_deref();
@@ -76,19 +79,17 @@ impl Proxy {
                     BadPage::Foreign => Refusal::PageExpired,
                 })
             })?;
-        let restart = |namespace: &Namespace, native: Option<String>| Cursor {
+        let restart = |namespace: Namespace, native: Option<String>| Cursor {
             generation,
             version: None,
-            namespace: namespace.clone(),
+            namespace,
             native,
         };
         if let Some(page) = &page
             && page.generation != generation
         {
-            let token = self
-                .on
-                .pages
-                .seal(&restart(&page.namespace, None), &binding);
+            let cursor = restart(page.namespace.clone(), None);
+            let token = self.on.pages.seal(&cursor, &binding);
             return Ok(Some(expired(&token)));
         }
         let opener = Arc::new(Opener {
@@ -101,10 +102,7 @@ impl Proxy {
             layout,
             media,
         });
-        let first = match self
-            .first_leg(&opener, kind, page.as_ref(), options.limit)
-            .await?
-        {
+        let first = match first_leg(&opener, kind, page.as_ref(), &options, limit).await? {
             First::Part(first) => *first,
             First::None => {
                 let whole = self.authorized(exchange, opener.legs.whole())?;
@@ -117,18 +115,20 @@ impl Proxy {
                 if page.is_some() && response.status() == StatusCode::GONE =>
             {
                 let native = inconsistent(response).await;
-                let token = self.on.pages.seal(&restart(&at, native), &binding);
+                let token = self.on.pages.seal(&restart(at, native), &binding);
                 return Ok(Some(expired(&token)));
             }
             First::Answer(_, response) => return Ok(Some(response)),
         };
         let (head, version) = (first.part.head.clone(), first.version.clone());
-        let mut merge = Merge::new(first, opener, kind.aggregated, options.limit);
-        // Until every leg under way has said something the client is told nothing, so that a failure is his answer.
-        if let Some(refusal) = merge.look_ahead().await? {
-            return Ok(Some(refusal));
-        }
-        let beginning = merge.beginning().await.map_err(Reject::Lost)?;
+        let mut merge = Merge::new(first, opener, limit);
+        // Until every leg under way has said something, and the beginning is put together, the client is told nothing,
+        // so that a failure is his answer.
+        let beginning = match merge.beginning().await {
+            Ok(beginning) => beginning,
+            Err(Failed::Answer(response)) => return Ok(Some(response)),
+            Err(Failed::Reject(reject)) => return Err(reject),
+        };
         if lease.presence.scope().generation != generation {
             return Ok(None);
         }
@@ -152,81 +152,74 @@ impl Proxy {
         response.headers_mut().remove(header::CONTENT_LENGTH);
         Ok(Some(response))
     }
+}
 
-    /// Asks one namespace after the other until one shows its part.
-    async fn first_leg(
-        &self,
-        opener: &Arc<Opener>,
-        kind: &KindFacts,
-        page: Option<&Cursor>,
-        limit: Option<i64>,
-    ) -> Result<First, Reject> {
-        let namespaces = opener.legs.namespaces();
-        let start = page.map_or(0, |page| {
-            let key = |name: &Namespace| [name.as_str(), "/"].concat();
-            namespaces.partition_point(|name| key(name) < key(&page.namespace))
-        });
-        for (at, namespace) in namespaces.iter().enumerate().skip(start) {
-            let native = page.and_then(|page| {
-                (page.namespace == *namespace)
-                    .then(|| page.native.clone())
-                    .flatten()
-            });
-            let version = page.and_then(|page| page.version.clone());
-            let from = match (native, version, page) {
-                (Some(native), _, _) => From::Page(native),
-                (None, Some(version), _) => From::Exactly(version),
-                (None, None, Some(_)) => From::Now,
-                (None, None, None) => From::Client,
-            };
-            let part = match opener.open(namespace, Cut { from, limit }).await? {
-                Leg::Part(part) => part,
-                Leg::Nothing => continue,
-                Leg::Answer(response) => return Ok(First::Answer(namespace.clone(), response)),
-            };
-            let known = page
-                .and_then(|page| page.version.clone())
-                .or_else(|| part.part.envelope.resource_version.clone());
-            if known.is_some() || kind.aggregated || part.whole {
-                return Ok(First::Part(Box::new(FirstPart {
-                    at,
-                    version: known.filter(|_| !kind.aggregated),
-                    part,
-                })));
-            }
-            drop(part);
-            match self.by_one_item(opener, at, namespace, limit).await? {
-                First::None => {}
-                found @ (First::Part(_) | First::Answer(..)) => return Ok(found),
-            }
-        }
-        Ok(First::None)
-    }
-
-    /// The first part where its version stands behind its items, and there are many: one item tells it too.
-    async fn by_one_item(
-        &self,
-        opener: &Opener,
-        at: usize,
-        namespace: &Namespace,
-        limit: Option<i64>,
-    ) -> Result<First, Reject> {
-        let one = Cut {
-            from: From::Client,
-            limit: Some(1),
+/// Asks one namespace after the other until one shows its part.
+async fn first_leg(
+    opener: &Opener,
+    kind: &KindFacts,
+    page: Option<&Cursor>,
+    options: &ListOptions,
+    limit: Option<i64>,
+) -> Result<First, Reject> {
+    let legs = &opener.legs;
+    let start = page.map_or(0, |page| legs.from(&page.namespace));
+    for (at, namespace) in legs.namespaces().iter().enumerate().skip(start) {
+        let cut = Cut {
+            from: page.map_or(From::Client, |page| page.from(namespace)),
+            limit,
         };
-        let version = match opener.open(namespace, one).await? {
-            Leg::Part(one) => one.part.envelope.resource_version,
-            Leg::Nothing => return Ok(First::None),
+        let part = match opener.open(at, cut.clone()).await? {
+            Leg::Part(part) => part,
+            Leg::Nothing => continue,
             Leg::Answer(response) => return Ok(First::Answer(namespace.clone(), response)),
         };
-        let from = version.clone().map_or(From::Client, From::Exactly);
-        Ok(match opener.open(namespace, Cut { from, limit }).await? {
-            Leg::Part(part) => First::Part(Box::new(FirstPart { at, version, part })),
-            Leg::Nothing => First::None,
-            Leg::Answer(response) => First::Answer(namespace.clone(), response),
-        })
+        let known = match page {
+            Some(page) => page.version.as_deref(),
+            None => options.exactly(),
+        };
+        let version = known
+            .or(part.part.envelope.resource_version.as_deref())
+            .map(str::to_owned);
+        if kind.aggregated || version.is_some() || part.whole {
+            let version = version.filter(|_| !kind.aggregated);
+            return Ok(First::Part(Box::new(FirstPart { at, version, part })));
+        }
+        drop(part);
+        match by_one_item(opener, at, cut).await? {
+            (_, Leg::Nothing) => {}
+            (_, Leg::Answer(response)) => {
+                return Ok(First::Answer(namespace.clone(), response));
+            }
+            (version, Leg::Part(part)) => {
+                return Ok(First::Part(Box::new(FirstPart { at, version, part })));
+            }
+        }
     }
+    Ok(First::None)
+}
+
+/// The part whose version stands behind its items, of which there are many: one item tells what version there is now.
+async fn by_one_item(
+    opener: &Opener,
+    at: usize,
+    cut: Cut,
+) -> Result<(Option<String>, Leg), Reject> {
+    let one = Cut {
+        from: From::Now,
+        limit: Some(1),
+    };
+    let version = match opener.open(at, one).await? {
+        Leg::Part(one) => one.part.envelope.resource_version.clone(),
+        other @ (Leg::Nothing | Leg::Answer(_)) => return Ok((None, other)),
+    };
+    let from = match (cut.from, &version) {
+        (From::Client | From::Now, Some(version)) => From::Exactly(version.clone()),
+        // A page goes on where it stands, whatever its version is.
+        (from, _) => from,
+    };
+    let leg = opener.open(at, Cut { from, ..cut }).await?;
+    Ok((version, leg))
 }
 
 /// What the first namespaces said.
@@ -245,16 +238,6 @@ struct FirstPart {
     /// The state that the others are pinned to; `None`: each shows its own.
     version: Option<String>,
     part: Box<OpenPart>,
-}
-
-/// How the answer is encoded.
-fn text(exchange: &Exchange) -> Result<Media, Reject> {
-    let accept = exchange.headers.get(ACCEPT).map(HeaderValue::to_str);
-    let accept = accept
-        .transpose()
-        .map_err(|_not_text| Reject::NotAcceptable)?;
-    let media = Media::negotiate_text(accept).ok_or(Reject::NotAcceptable)?;
-    Ok(media)
 }
 
 /// The 410 of a page, with the token that goes on without consistency, as the API server gives one.
@@ -286,17 +269,11 @@ async fn inconsistent(response: Response<Body>) -> Option<String> {
 type Rest = std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Leg, Reject>> + Send>>;
 
 fn rest(opener: &Arc<Opener>, from: usize, version: Option<&str>, limit: Option<i64>) -> Rest {
-    let namespaces: Vec<Namespace> = opener
-        .legs
-        .namespaces()
-        .get(from..)
-        .unwrap_or_default()
-        .to_vec();
     let (opener, version) = (Arc::clone(opener), version.map(str::to_owned));
-    let legs = futures_util::stream::iter(namespaces).map(move |namespace| {
+    let legs = futures_util::stream::iter(from..opener.legs.namespaces().len()).map(move |at| {
         let from = version.clone().map_or(From::Client, From::Exactly);
         let opener = Arc::clone(&opener);
-        async move { opener.open(&namespace, Cut { from, limit }).await }
+        async move { opener.open(at, Cut { from, limit }).await }
     });
     Box::pin(legs.buffered(IN_FLIGHT))
 }

@@ -14,6 +14,7 @@ use crate::identity::IdentityKey;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::Namespace;
 use crate::k8s::request::ResourceRequest;
+use crate::policy::From;
 use crate::tenancy::scope::Generation;
 
 const KEY_ID: usize = 4;
@@ -36,6 +37,17 @@ pub(super) struct Cursor {
     pub(super) namespace: Namespace,
     /// The API server's own token within that leg; `None`: at its beginning.
     pub(super) native: Option<String>,
+}
+
+impl Cursor {
+    /// Where the leg in `namespace` begins that is the first of this page.
+    pub(super) fn from(&self, namespace: &Namespace) -> From {
+        match (&self.native, &self.version) {
+            (Some(native), _) if self.namespace == *namespace => From::Page(native.clone()),
+            (_, Some(version)) => From::Exactly(version.clone()),
+            (_, None) => From::Now,
+        }
+    }
 }
 
 /// Why a token leads nowhere.
@@ -171,7 +183,15 @@ mod tests {
             native: None,
             ..cursor()
         };
-        assert_eq!(pages.open(&pages.seal(&start, &his), &his), Ok(start));
+        assert_eq!(
+            pages.open(&pages.seal(&start, &his), &his),
+            Ok(start.clone())
+        );
+        // Within its namespace a page goes on by the native token, in others at the version of the first page.
+        let (its, next) = (&cursor().namespace, Namespace::parse("oil-prod").unwrap());
+        assert_eq!(cursor().from(its), From::Page("bmF0aXZl".to_owned()));
+        assert_eq!(cursor().from(&next), From::Exactly("1234".to_owned()));
+        assert_eq!(start.from(its), From::Now);
     }
 
     #[test]

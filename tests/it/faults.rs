@@ -332,6 +332,14 @@ async fn facts_that_stop_coming_end_what_rests_on_them(world: &'static World) {
         "{}",
         ready.text()
     );
+    // Which namespaces are his is a fact too.
+    let everywhere = caller.get("/api/v1/configmaps").await;
+    assert_eq!(
+        everywhere.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        everywhere.text()
+    );
     // What rests on no fact goes on: his own right in his namespace.
     assert_eq!(
         caller.get(&configmaps(&tenant)).await.status,

@@ -163,3 +163,21 @@ proptest! {
         prop_assert_eq!(parse(&print(&options)), Ok(options));
     }
 }
+
+#[test]
+fn a_list_is_pinned_by_exact_or_by_a_limit_without_a_match() {
+    for (query, version) in [
+        ("resourceVersion=7&resourceVersionMatch=Exact", Some("7")),
+        ("resourceVersion=7&limit=5", Some("7")),
+        ("resourceVersion=0&limit=5", None),
+        ("resourceVersion=7", None),
+        (
+            "resourceVersion=7&resourceVersionMatch=NotOlderThan&limit=5",
+            None,
+        ),
+        ("limit=5", None),
+    ] {
+        let options = ListOptions::parse(&Query::parse(query).unwrap()).unwrap();
+        assert_eq!(options.exactly(), version, "{query}");
+    }
+}

@@ -17,7 +17,6 @@ use crate::body::empty;
 use crate::filter::part::Part;
 use crate::identity::Caller;
 use crate::k8s::media::Media;
-use crate::k8s::names::Namespace;
 use crate::policy::Cut;
 use crate::policy::Legs;
 use crate::proxy::answer;
@@ -78,10 +77,10 @@ impl std::ops::Deref for OpenPart {
 }
 
 impl Opener {
-    /// Sends the leg in `namespace`, and reads the beginning of its answer.
-    pub(super) async fn open(&self, namespace: &Namespace, cut: Cut) -> Result<Leg, Reject> {
+    /// Sends leg number `at`, and reads the beginning of its answer.
+    pub(super) async fn open(&self, at: usize, cut: Cut) -> Result<Leg, Reject> {
         let limit = cut.limit;
-        let Some(permit) = self.legs.permit(namespace, cut) else {
+        let Some(permit) = self.legs.permit(at, cut) else {
             return Ok(Leg::Nothing);
         };
         let inbound = Inbound {

@@ -49,6 +49,31 @@ pub(super) struct Merge {
     end: Option<End>,
 }
 
+/// Why the list does not come to its end.
+pub(super) enum Failed {
+    /// A namespace was answered with something that is no list. It is the answer to the whole, while none is out.
+    Answer(Response<Body>),
+    Reject(Reject),
+}
+
+impl std::convert::From<Reject> for Failed {
+    fn from(reject: Reject) -> Self {
+        Self::Reject(reject)
+    }
+}
+
+impl Failed {
+    /// Where the head is out: what looks whole must be whole, so the connection is cut.
+    fn cut(self) -> BoxError {
+        match self {
+            Self::Answer(response) => {
+                format!("a part was answered with {}", response.status()).into()
+            }
+            Self::Reject(reject) => reject.into(),
+        }
+    }
+}
+
 /// Where the list ends.
 #[derive(Clone)]
 enum End {
@@ -58,17 +83,8 @@ enum End {
 }
 
 impl Merge {
-    pub(super) fn new(
-        first: FirstPart,
-        opener: Arc<Opener>,
-        each_its_own: bool,
-        limit: Option<i64>,
-    ) -> Self {
-        let next = first.at + 1;
-        let version = first
-            .version
-            .or_else(|| first.part.envelope.resource_version.clone())
-            .filter(|_| !each_its_own);
+    pub(super) fn new(first: FirstPart, opener: Arc<Opener>, limit: Option<i64>) -> Self {
+        let (next, version) = (first.at + 1, first.version);
         Self {
             rest: rest(&opener, next, version.as_deref(), limit),
             opener,
@@ -84,24 +100,19 @@ impl Merge {
         }
     }
 
-    /// Waits for as many legs as may be under way. What one of them says instead of a list is the answer.
-    pub(super) async fn look_ahead(&mut self) -> Result<Option<Response<Body>>, Reject> {
-        let enough = self
+    /// Waits for as many legs as may be under way, and puts together as much as goes out in one piece.
+    pub(super) async fn beginning(&mut self) -> Result<BytesMut, Failed> {
+        let is_full = self
             .current
             .as_ref()
             .is_some_and(|part| part.envelope.continued.is_some());
-        while !enough && self.ahead.len() < IN_FLIGHT {
+        while !is_full && self.ahead.len() < IN_FLIGHT {
             match self.rest.next().await.transpose()? {
                 None => break,
-                Some(Leg::Answer(response)) => return Ok(Some(response)),
+                Some(Leg::Answer(response)) => return Err(Failed::Answer(response)),
                 Some(leg) => self.ahead.push_back(leg),
             }
         }
-        Ok(None)
-    }
-
-    /// As much of it as goes out in one piece.
-    pub(super) async fn beginning(&mut self) -> Result<BytesMut, BoxError> {
         let mut beginning = BytesMut::new();
         while beginning.len() < SMALL
             && let Some(chunk) = self.chunk().await?
@@ -119,12 +130,7 @@ impl Merge {
         seal: impl Fn(Namespace, Option<String>) -> String + Send + 'static,
         issue: impl Fn(&str) + Send + 'static,
     ) -> Body {
-        let close = move |merge: &mut Self| {
-            if let Some(version) = &merge.version {
-                issue(version);
-            }
-            merge.close(&seal)
-        };
+        let close = move |merge: &mut Self| merge.close(&seal, &issue);
         if self.end.is_some() {
             beginning.extend_from_slice(&close(&mut self));
             return full(beginning.freeze());
@@ -138,7 +144,7 @@ impl Merge {
                 let state = Some((merge, Bytes::new(), close));
                 return Ok(Some((Frame::data(beginning), state)));
             }
-            Ok(Some(match merge.chunk().await? {
+            Ok(Some(match merge.chunk().await.map_err(Failed::cut)? {
                 Some(chunk) => (Frame::data(chunk), Some((merge, Bytes::new(), close))),
                 None => (Frame::data(close(&mut merge)), None),
             }))
@@ -147,7 +153,7 @@ impl Merge {
     }
 
     /// The next items; `None` when there are no more.
-    async fn chunk(&mut self) -> Result<Option<Bytes>, BoxError> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Failed> {
         if !self.begun {
             self.begun = true;
             let begin: &[u8] = match self.opener.layout {
@@ -207,7 +213,7 @@ impl Merge {
     }
 
     /// The next leg is in turn.
-    async fn turn(&mut self) -> Result<(), BoxError> {
+    async fn turn(&mut self) -> Result<(), Failed> {
         let leg = match self.ahead.pop_front() {
             Some(leg) => leg,
             None => match self.rest.next().await.transpose()? {
@@ -223,10 +229,7 @@ impl Merge {
         match leg {
             Leg::Nothing => {}
             Leg::Part(part) => self.current = self.fitting(part, at).await?,
-            Leg::Answer(response) => {
-                // The head is out: what looks whole must be whole.
-                return Err(format!("a part was answered with {}", response.status()).into());
-            }
+            Leg::Answer(response) => return Err(Failed::Answer(response)),
         }
         Ok(())
     }
@@ -237,7 +240,7 @@ impl Merge {
         &mut self,
         part: Box<OpenPart>,
         at: usize,
-    ) -> Result<Option<Box<OpenPart>>, BoxError> {
+    ) -> Result<Option<Box<OpenPart>>, Failed> {
         let Some(left) = self.left else {
             return Ok(Some(part));
         };
@@ -247,22 +250,21 @@ impl Merge {
         if fits || part.limit.is_some_and(|limit| limit <= left) {
             return Ok(Some(part));
         }
-        let Some(namespace) = self.opener.legs.namespaces().get(at) else {
-            return Ok(None);
-        };
         let from = self.version.clone().map_or(From::Client, From::Exactly);
         let limit = Some(left);
-        match self.opener.open(namespace, Cut { from, limit }).await? {
+        match self.opener.open(at, Cut { from, limit }).await? {
             Leg::Part(part) => Ok(Some(part)),
             Leg::Nothing => Ok(None),
-            Leg::Answer(response) => {
-                Err(format!("a part was answered with {}", response.status()).into())
-            }
+            Leg::Answer(response) => Err(Failed::Answer(response)),
         }
     }
 
     /// What stands behind the items.
-    fn close(&mut self, seal: &dyn Fn(Namespace, Option<String>) -> String) -> Bytes {
+    fn close(
+        &mut self,
+        seal: &dyn Fn(Namespace, Option<String>) -> String,
+        issue: &dyn Fn(&str),
+    ) -> Bytes {
         let mut close = BytesMut::from(&b"]"[..]);
         let envelope = self.envelope.take().unwrap_or_default();
         let mut member = |name: &str, value: &[u8]| {
@@ -276,6 +278,7 @@ impl Merge {
         member("columnDefinitions", &envelope.columns);
         let mut metadata = serde_json::Map::new();
         if let Some(version) = self.version.take().or(envelope.resource_version) {
+            issue(&version);
             metadata.insert("resourceVersion".to_owned(), version.into());
         }
         if let Some(End::Page(namespace, native)) = self.end.take() {
