@@ -14,6 +14,7 @@ use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
 use http::header;
+use serde_json::json;
 
 use self::leg::Leg;
 use self::leg::OpenPart;
@@ -35,8 +36,12 @@ use crate::body::full;
 use crate::catalog::KindFacts;
 use crate::filter;
 use crate::k8s::list_options::ListOptions;
+use crate::k8s::media::Media;
+use crate::k8s::media::Shape;
+use crate::k8s::media::TableVersion;
 use crate::k8s::names::Namespace;
 use crate::k8s::request::ApiRequest;
+use crate::k8s::request::ResourceRequest;
 use crate::policy::Cut;
 use crate::policy::From;
 use crate::policy::Legs;
@@ -104,6 +109,11 @@ impl Proxy {
         });
         let first = match first_leg(&opener, kind, page.as_ref(), &options, limit).await? {
             First::Part(first) => *first,
+            // The pages before had something: what is left has nothing for him.
+            First::None if let Some(page) = &page => {
+                let version = page.version.as_deref();
+                return Ok(Some(last_page(list, kind, media, version)));
+            }
             First::None => {
                 let whole = self.authorized(exchange, opener.legs.whole())?;
                 let response = self.on.upstream.send(whole, crate::body::empty()).await?;
@@ -240,21 +250,60 @@ struct FirstPart {
     part: Box<OpenPart>,
 }
 
+/// The page behind the last object: an empty list.
+fn last_page(
+    list: &ResourceRequest,
+    kind: &KindFacts,
+    media: Media,
+    version: Option<&str>,
+) -> Response<Body> {
+    const META: &str = "meta.k8s.io/v1";
+    let metadata = match version {
+        Some(version) => json!({"resourceVersion": version}),
+        None => json!({}),
+    };
+    let document = match media.shape {
+        Shape::Table(version) => {
+            let api_version = match version {
+                TableVersion::V1 => META,
+                TableVersion::V1Beta1 => "meta.k8s.io/v1beta1",
+            };
+            json!({"kind": "Table", "apiVersion": api_version, "metadata": metadata,
+                "columnDefinitions": [], "rows": []})
+        }
+        Shape::PartialObjectMetadata => {
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": META, "metadata": metadata, "items": []})
+        }
+        Shape::Object => {
+            let api_version = match list.resource.group.as_ref() {
+                "" => list.version.to_string(),
+                group => format!("{group}/{}", list.version),
+            };
+            json!({"kind": format!("{}List", kind.kind), "apiVersion": api_version, "metadata": metadata, "items": []})
+        }
+    };
+    in_json(StatusCode::OK, &document)
+}
+
+fn in_json(status: StatusCode, document: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(full(document.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
 /// The 410 of a page, with the token that goes on without consistency, as the API server gives one.
 fn expired(token: &str) -> Response<Body> {
     let status = Refusal::PageExpired.status();
     let mut document: serde_json::Value =
         serde_json::from_slice(&status.to_json()).unwrap_or_default();
     if let Some(metadata) = document.get_mut("metadata") {
-        *metadata = serde_json::json!({"continue": token});
+        *metadata = json!({"continue": token});
     }
-    let mut response = Response::new(full(document.to_string()));
-    *response.status_mut() = StatusCode::GONE;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
+    in_json(StatusCode::GONE, &document)
 }
 
 /// The inconsistent token of the API server's own 410.

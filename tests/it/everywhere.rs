@@ -38,6 +38,7 @@ in_both_worlds!(
     pages_are_as_small_as_asked_and_lose_nothing,
     a_page_token_is_its_owners_and_its_lists,
     where_he_may_not_list_nothing_is_shown_and_nothing_lost,
+    pages_end_well_where_the_last_namespaces_are_refused,
     who_may_list_it_nowhere_gets_his_own_refusal,
     who_may_list_it_everywhere_is_forwarded,
     a_watch_over_all_of_them_is_the_api_servers_to_refuse,
@@ -366,6 +367,59 @@ async fn where_he_may_not_list_nothing_is_shown_and_nothing_lost(world: &'static
             .text()
             .contains(&tenant.namespaces[0])
     );
+}
+
+async fn pages_end_well_where_the_last_namespaces_are_refused(world: &'static World) {
+    let tenant = world.tenant(&["a", "b", "c", "d"]).await;
+    let all = furnish(world, &tenant.namespaces).await;
+    let guest = world.person().await;
+    for (number, resource) in ["configmaps", "configmaps", "secrets", "secrets"]
+        .iter()
+        .enumerate()
+    {
+        may_list(world, &tenant.namespaces[number], resource, &guest).await;
+    }
+    let proxy = world.proxy().await;
+    let caller = proxy.caller(&guest);
+    until_he_sees(&caller, &tenant.namespaces).await;
+    until_he_lists(&caller, &all[..4]).await;
+    for accept in [
+        "application/json",
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        "application/json;as=Table;g=meta.k8s.io;v=v1",
+    ] {
+        let caller = caller.clone().accepting(accept);
+        let (mut token, mut count, mut kinds) = (String::new(), 0, BTreeSet::new());
+        loop {
+            // Two in each: a page ends where a namespace does.
+            let page = caller
+                .get(&format!("{EVERYWHERE}?{OURS}&limit=2&continue={token}"))
+                .await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.text());
+            let list = page.json();
+            let items = list["items"].as_array().or_else(|| list["rows"].as_array());
+            count += items.unwrap().len();
+            kinds.insert((list["kind"].to_string(), list["apiVersion"].to_string()));
+            match list["metadata"]["continue"].as_str() {
+                Some(next) if !next.is_empty() => next.clone_into(&mut token),
+                _ => break,
+            }
+        }
+        assert_eq!((count, kinds.len()), (4, 1), "{kinds:?}");
+    }
+    let kubectl = proxy.kubectl(&guest);
+    let rows = kubectl
+        .run(&[
+            "get",
+            "cm",
+            "-A",
+            "-l",
+            "it=everywhere",
+            "--no-headers",
+            "--chunk-size=2",
+        ])
+        .await;
+    assert_eq!(rows.lines().len(), 4, "{rows:?}");
 }
 
 /// Watching over all namespaces is his own right or nobody's, whatever he has listed before.
