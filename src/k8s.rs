@@ -7,6 +7,7 @@ pub mod label_selector;
 pub mod list_options;
 pub mod media;
 pub mod names;
+pub mod pattern;
 mod protobuf;
 pub mod query;
 pub mod request;

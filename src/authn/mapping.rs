@@ -3,7 +3,6 @@
 //! It must never let an outside provider name somebody who is Kubernetes' own (`system:…`) or the proxy's
 //! (`kube-tenant-proxy:…`), and never take "more groups than fit" for "no groups".
 
-pub mod pattern;
 pub mod username;
 
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::authn::settings::Issuer;
 use crate::identity::Extra;
 use crate::identity::GroupName;
 use crate::identity::UserName;
+use crate::k8s::pattern::Pattern;
 
 /// Most groups of one person. The design figure is 2 000; a token with more is a mistake or an attack.
 pub const MAX_GROUPS: usize = 4_000;
@@ -92,7 +92,7 @@ fn groups(claims: &Claims, rule: Option<&GroupsRule>) -> Result<ClaimedGroups, R
     for claimed in claimed {
         let name = format!("{}{claimed}", rule.prefix);
         let allowed = rule.allow.iter().find(|pattern| pattern.matches(&name));
-        if name.starts_with("system:") && !allowed.is_some_and(pattern::Pattern::names_system)
+        if name.starts_with("system:") && !allowed.is_some_and(Pattern::names_system)
             || name == MASTERS
         {
             return Err(Refusal::Identity);

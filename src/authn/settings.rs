@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use http::Uri;
 
-use crate::authn::mapping::pattern::Pattern;
 use crate::identity::AuthenticatorId;
 use crate::identity::UpstreamMode;
+use crate::k8s::pattern::Pattern;
 
 /// Longest token accepted unless an issuer says otherwise. 200 groups of Entra make 12 KB, 500 about 27 KB.
 pub const MAX_TOKEN_BYTES: usize = 32 * 1024;

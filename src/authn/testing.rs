@@ -17,7 +17,6 @@ use jsonwebtoken::jwk::Jwk;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::authn::mapping::pattern::Pattern;
 use crate::authn::settings;
 use crate::authn::settings::AppTokens;
 use crate::authn::settings::EntraRules;
@@ -31,6 +30,7 @@ use crate::authn::settings::SigningAlg;
 use crate::authn::settings::UsernameRule;
 use crate::identity::AuthenticatorId;
 use crate::identity::UpstreamMode;
+use crate::k8s::pattern::Pattern;
 
 /// The directory of the tests.
 pub(crate) const TENANT: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";

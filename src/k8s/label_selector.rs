@@ -1,26 +1,27 @@
 //! Label selectors: the API server's grammar (`apimachinery pkg/labels/selector.go`), its error texts, a printer.
 //! What it prints selects exactly what was parsed; two selectors are joined as values, never as strings.
 
+mod api;
 mod parser;
 mod validate;
 
 use std::fmt::Write;
 
 /// Requirements joined by AND, in the order of their keys. The empty one selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabelSelector {
     requirements: Vec<Requirement>,
 }
 
 /// One requirement on one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
     key: String,
     test: Test,
 }
 
 /// What a requirement says about the value of its key. `=` and `==` are `In` of one value, `!=` is `NotIn` of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Test {
     /// Present, and one of these: sorted, distinct, at least one.
     In(Vec<String>),
@@ -70,6 +71,45 @@ impl LabelSelector {
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self::of([self.requirements.as_slice(), other.requirements.as_slice()].concat())
+    }
+
+    /// One selector for the objects that match either, where there is one: selectors have no OR but the values of one
+    /// key.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Option<Self> {
+        if other.demands_all_of(self) {
+            return Some(self.clone());
+        }
+        if self.demands_all_of(other) {
+            return Some(other.clone());
+        }
+        if self.requirements.len() != other.requirements.len() {
+            return None;
+        }
+        let pairs = self.requirements.iter().zip(&other.requirements);
+        let mut different = pairs
+            .enumerate()
+            .filter(|(_, (mine, theirs))| mine != theirs);
+        let (Some((index, (mine, theirs))), None) = (different.next(), different.next()) else {
+            return None;
+        };
+        let (Test::In(some), Test::In(more)) = (&mine.test, &theirs.test) else {
+            return None;
+        };
+        if mine.key != theirs.key {
+            return None;
+        }
+        let mut values = [some.as_slice(), more].concat();
+        values.sort_unstable();
+        values.dedup();
+        let mut requirements = self.requirements.clone();
+        requirements.get_mut(index)?.test = Test::In(values);
+        Some(Self { requirements })
+    }
+
+    fn demands_all_of(&self, other: &Self) -> bool {
+        let mut theirs = other.requirements.iter();
+        theirs.all(|requirement| self.requirements.contains(requirement))
     }
 
     /// Whether every object matches.

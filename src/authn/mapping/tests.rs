@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::authn::mapping::pattern::Pattern;
 use crate::authn::testing;
+use crate::k8s::pattern::Pattern;
 
 fn claims(value: &Value) -> Claims {
     Claims::read(value.to_string().as_bytes()).unwrap()

@@ -1,7 +1,6 @@
 //! `claimMappings`: which claims make name, groups, uid and extra.
 
 use crate::authn::mapping::is_extra_key;
-use crate::authn::mapping::pattern::Pattern;
 use crate::authn::settings::ExtraRule;
 use crate::authn::settings::GroupsRule;
 use crate::authn::settings::Origin;
@@ -9,6 +8,7 @@ use crate::authn::settings::UsernameRule;
 use crate::config::authentication::NO_CEL;
 use crate::config::mistake::Mistakes;
 use crate::config::walk::Section;
+use crate::k8s::pattern::Pattern;
 
 pub(super) type Mappings = (
     Option<UsernameRule>,

@@ -191,3 +191,37 @@ proptest! {
         prop_assert_eq!(LabelSelector::parse(&both.print()), Ok(both));
     }
 }
+
+#[test]
+fn either_of_two_is_one_selector_only_where_it_says_exactly_that() {
+    for (one, other, expected) in [
+        ("a=1", "a=2", Some("a in (1,2)")),
+        ("a=1,z=9", "a=2,z=9", Some("a in (1,2),z=9")),
+        ("a in (1,2)", "a in (2,3)", Some("a in (1,2,3)")),
+        ("a=1", "a=1", Some("a=1")),
+        ("a=1,b=2", "a=1", Some("a=1")),
+        ("", "a=1", Some("")),
+        ("a=1", "b=1", None),
+        ("a=1,b=1", "a=2,b=2", None),
+        ("a=1", "a!=1", None),
+        ("a!=1", "a!=2", None),
+        ("a", "!a", None),
+        ("a=1,b=1", "a=2", None),
+    ] {
+        let (one, other) = (
+            LabelSelector::parse(one).unwrap(),
+            LabelSelector::parse(other).unwrap(),
+        );
+        let expected = expected.map(str::to_owned);
+        assert_eq!(
+            one.or(&other).map(|or| or.print()),
+            expected,
+            "{one:?} or {other:?}"
+        );
+        assert_eq!(
+            other.or(&one).map(|or| or.print()),
+            expected,
+            "{other:?} or {one:?}"
+        );
+    }
+}

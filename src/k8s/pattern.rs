@@ -1,13 +1,18 @@
-//! Patterns for group names: the whole name, with `*` for any run of characters.
+//! Patterns for names of groups: the whole name, with `*` for any run of characters.
 
 /// An anchored pattern such as `system:*` or `*-admins`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern(Box<str>);
 
 impl Pattern {
     /// The pattern written as `text`. Every text is one; an empty one matches only the empty name, that is nothing.
     pub fn new(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Whether `name` as a whole matches. Linear in `name` for each `*`, whatever the name: no backtracking.
