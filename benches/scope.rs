@@ -8,6 +8,7 @@
     reason = "a table for people; a run that fails has no other reader"
 )]
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -31,9 +32,11 @@ use kube_tenant_proxy::tenancy::facts::BindingFact;
 use kube_tenant_proxy::tenancy::facts::Claim;
 use kube_tenant_proxy::tenancy::facts::Fact;
 use kube_tenant_proxy::tenancy::facts::NamespaceFact;
+use kube_tenant_proxy::tenancy::facts::Offers;
 use kube_tenant_proxy::tenancy::facts::TenantFact;
 use kube_tenant_proxy::tenancy::facts::Uid;
 use kube_tenant_proxy::tenancy::subject::Subject;
+use kube_tenant_proxy::wire::labels::Labels;
 
 const TENANTS: usize = 5_000;
 const NAMESPACES_EACH: usize = 10;
@@ -177,6 +180,8 @@ fn tenant(at: usize, namespaces: usize) -> Fact {
                 uid: Some(Uid::new(&format!("7a1b2c3d-0000-4000-{space:04}-{at:012}"))),
             })
             .collect(),
+        listed: BTreeMap::new(),
+        offers: Offers::new(),
     })
 }
 
@@ -189,6 +194,7 @@ fn all_namespaces() -> Vec<Fact> {
                 uid: Uid::new(&format!("7a1b2c3d-0000-4000-{space:04}-{at:012}")),
                 created: None,
                 parents: [Uid::new(&format!("0d6f0c5e-0000-4000-8000-{at:012}"))].into(),
+                labels: Labels::default(),
             }));
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod discover;
 mod document;
+mod readable;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,12 +12,15 @@ use crate::k8s::names::GroupResource;
 use crate::k8s::request::Verb;
 
 pub use document::BadDocument;
+pub use readable::Readable;
+pub use readable::ReadableKinds;
 
 /// Everything that discovery said at one moment. Published through [`arc_swap::ArcSwap`], see [`discover::keep_current`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
     /// All versions of a resource.
     kinds: HashMap<GroupResource, Vec<KindFacts>>,
+    readable: Readable,
 }
 
 /// What is known of one kind in one version.
@@ -68,6 +72,17 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// The same, with what the reader may read.
+    #[must_use]
+    pub fn with_readable(self, readable: Readable) -> Self {
+        Self { readable, ..self }
+    }
+
+    /// What the reader may read over the whole cluster.
+    pub fn readable(&self) -> &Readable {
+        &self.readable
+    }
+
     /// What is known of `resource` in `version`.
     pub fn kind(&self, resource: &GroupResource, version: &str) -> Option<&KindFacts> {
         self.versions(resource)
@@ -107,6 +122,17 @@ impl Catalog {
                 .entry(facts.resource.clone())
                 .or_default()
                 .push(facts);
+        }
+    }
+}
+
+impl KindFacts {
+    /// `apiVersion` of its objects.
+    pub fn api_version(&self) -> String {
+        if self.resource.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.resource.group, self.version)
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "demo")]
 mod demo;
+mod gates;
 mod serve;
 mod signals;
 

@@ -19,6 +19,7 @@ use crate::wire::json::Cursor;
 use crate::wire::json::Token;
 use crate::wire::object::ObjectMeta;
 use crate::wire::object::ObjectReader;
+use crate::wire::object::Wanted;
 use crate::wire::protobuf::Envelope;
 use crate::wire::table::Table;
 
@@ -54,6 +55,8 @@ pub struct Seen {
     pub dropped: u64,
     /// Members of the list or its metadata that we do not know, and that were therefore left out.
     pub unknown: u64,
+    /// Names of the items given out, where they were to be noted.
+    pub names: Vec<Box<str>>,
 }
 
 /// Why a list was not let through. What went out before is a prefix of a list; the caller cuts the connection.
@@ -134,6 +137,13 @@ impl ListFilter {
         }
     }
 
+    /// A filter for a list in JSON of which only [`Seen::names`] are wanted.
+    pub fn for_names(keep: Keep) -> Self {
+        let mut list = json::JsonList::new(Layout::Json, keep, RowObjects::Keep);
+        list.note_names();
+        Self(Machine::Json(Box::new(list)))
+    }
+
     /// The list's resourceVersion as soon as it was read: before the items for built-in kinds, after them for custom
     /// resources.
     pub fn resource_version(&self) -> Option<&str> {
@@ -144,23 +154,15 @@ impl ListFilter {
     }
 }
 
-/// The name of the one object that `body` is, so that it can be tested before a byte of it goes out.
+/// What names the one object that `body` is, so that it can be tested before a byte of it goes out.
 ///
 /// # Errors
 /// [`Broken`] if it cannot be read to the end, or has no name, such as a `Status`.
-pub fn name_of(media: Media, body: &[u8]) -> Result<String, Broken> {
-    meta_of(media, body).map(|meta| meta.name)
-}
-
-/// What names the one object that `body` is.
-///
-/// # Errors
-/// As [`name_of`].
-pub fn meta_of(media: Media, body: &[u8]) -> Result<ObjectMeta, Broken> {
+pub fn meta_of(media: Media, body: &[u8], wanted: Wanted) -> Result<ObjectMeta, Broken> {
     let meta = match layout(media).ok_or(Broken::Encoding)? {
         Layout::Json => {
             let mut cursor = begin(body)?;
-            let mut reader = ObjectReader::default();
+            let mut reader = ObjectReader::new(wanted);
             reader.begin(&mut cursor.scanner);
             loop {
                 let token = cursor.token()?;
@@ -173,13 +175,13 @@ pub fn meta_of(media: Media, body: &[u8]) -> Result<ObjectMeta, Broken> {
         }
         Layout::Table => {
             let mut cursor = begin(body)?;
-            let meta = Table::read(&mut cursor)?.meta()?;
+            let meta = Table::read(&mut cursor, wanted)?.meta()?;
             cursor.finish()?;
             meta
         }
         Layout::Protobuf => {
             let mut meta = ObjectMeta::default();
-            wire::protobuf::read_meta(Envelope::read(body)?.raw, &mut meta)?;
+            wire::protobuf::read_meta(Envelope::read(body)?.raw, wanted, &mut meta)?;
             meta
         }
     };

@@ -30,6 +30,7 @@ pub use refusal::Refusal;
 
 use crate::catalog::Catalog;
 use crate::catalog::KindFacts;
+use crate::catalog::Readable;
 use crate::identity::Groups;
 use crate::identity::Identity;
 use crate::identity::UpstreamMode;
@@ -63,6 +64,8 @@ pub enum Plan {
         read: Permit,
         /// Which events may pass.
         keep: Keep,
+        /// A list of what the client holds, to send first: where labels decide, a watch must know what it takes back.
+        seed: Option<Permit>,
     },
     /// A list of a namespaced kind over all namespaces: one list per namespace, as the user, put together.
     FanOut {
@@ -89,19 +92,22 @@ pub enum Plan {
         /// What to ask.
         question: Question,
     },
+    /// As the user, although a rule would show him more: the reader may not read the kind.
+    Unreadable(Permit),
     /// Nothing is sent.
     Refuse(Refusal),
 }
 
 impl Plan {
     /// Every name that [`Plan::name`] gives.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "forward",
         "narrow-list",
         "narrow-watch",
         "fan-out",
         "user-first",
         "ask",
+        "unreadable",
         "refuse",
     ];
 
@@ -114,6 +120,7 @@ impl Plan {
             Self::FanOut { .. } => "fan-out",
             Self::UserFirst { .. } => "user-first",
             Self::Ask { .. } => "ask",
+            Self::Unreadable(_) => "unreadable",
             Self::Refuse(_) => "refuse",
         }
     }
@@ -152,6 +159,7 @@ pub fn decide(
             cluster::collection(who, what, request, kind, scope, own)
         }
         Some(Narrowable::Object(kind)) => cluster::object(who, what, request, kind, scope),
+        Some(Narrowable::Unreadable(kind)) => cluster::unreadable(who, what, kind, scope),
         Some(Narrowable::Everywhere(kind)) => {
             everywhere::list(who, what, request, kind, scope, own)
         }
@@ -166,6 +174,8 @@ enum Narrowable<'a> {
     Object(&'a KindFacts),
     /// A list of a namespaced kind over all namespaces.
     Everywhere(&'a KindFacts),
+    /// A list or watch of a kind that the reader may not read.
+    Unreadable(&'a KindFacts),
 }
 
 impl<'a> Narrowable<'a> {
@@ -181,12 +191,17 @@ impl<'a> Narrowable<'a> {
             let everywhere = request.verb == Verb::List && request.namespace.is_none();
             return everywhere.then_some(Self::Everywhere(kind));
         }
-        if !sight::is_narrowed(&request.resource) {
+        if is_within_a_namespace(request) {
             return None;
         }
+        let readable = match catalog.readable() {
+            Readable::Known(kinds) => kinds.contains(&request.resource),
+            Readable::Unknown => sight::is_owned(&request.resource),
+        };
         match request.verb {
-            Verb::List | Verb::Watch => Some(Self::Collection(kind)),
-            Verb::Get if request.name_in_path => Some(Self::Object(kind)),
+            Verb::List | Verb::Watch if readable => Some(Self::Collection(kind)),
+            Verb::List | Verb::Watch => Some(Self::Unreadable(kind)),
+            Verb::Get if request.name_in_path && readable => Some(Self::Object(kind)),
             Verb::Get
             | Verb::Create
             | Verb::Update
@@ -198,9 +213,9 @@ impl<'a> Narrowable<'a> {
     }
 }
 
-/// The kinds that are narrowed, each with a version that is always served.
-pub fn narrowed_kinds() -> impl Iterator<Item = (GroupResource, &'static str)> {
-    sight::kinds()
+/// The kinds that are narrowed without a rule that names them, each with a version that is always served.
+pub fn owned_kinds() -> impl Iterator<Item = (GroupResource, &'static str)> {
+    sight::owned_kinds()
 }
 
 /// The kind of a list or watch whose resume positions the guard holds, also while it is forwarded: the plan of such a
@@ -210,7 +225,8 @@ pub fn guarded_kind<'a>(what: &ApiRequest, catalog: &'a Catalog) -> Option<&'a K
         ApiRequest::NonResource(_) => None,
         ApiRequest::Resource(request) => match Narrowable::of(request, catalog) {
             Some(Narrowable::Collection(kind)) => Some(kind),
-            Some(Narrowable::Object(_) | Narrowable::Everywhere(_)) | None => None,
+            Some(Narrowable::Object(_) | Narrowable::Everywhere(_) | Narrowable::Unreadable(_))
+            | None => None,
         },
     }
 }
@@ -224,6 +240,14 @@ pub fn asks_own_rights(what: &ApiRequest, catalog: &Catalog) -> bool {
             Some(Narrowable::Collection(_) | Narrowable::Everywhere(_))
         ),
     }
+}
+
+/// Whether the path leads into a namespace: there is no object of the cluster, whatever the kind (CVE-2019-11247). The
+/// path of a namespace itself names it as both.
+fn is_within_a_namespace(request: &ResourceRequest) -> bool {
+    let is_namespaces =
+        request.resource.group.is_empty() && &*request.resource.resource == "namespaces";
+    request.namespace.is_some() && !is_namespaces
 }
 
 /// Whether a list has a parameter that we do not know and that may narrow it (`shardSelector`, KEP-5866): what is not

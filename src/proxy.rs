@@ -220,9 +220,14 @@ impl Proxy {
                     self.narrow_list(exchange, read, keep, lease, holder)
                         .await?
                 }
-                Plan::NarrowWatch { kind, read, keep } => {
+                Plan::NarrowWatch {
+                    kind,
+                    read,
+                    keep,
+                    seed,
+                } => {
                     let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
-                    self.narrow_watch(exchange, read, keep, lease, holder)
+                    self.narrow_watch(exchange, (read, seed), keep, lease, holder)
                         .await?
                 }
                 Plan::FanOut { kind, legs } => {
@@ -243,6 +248,10 @@ impl Proxy {
                     self.ask(&exchange.caller, &exchange.connection, permit, question)
                         .await?;
                     None
+                }
+                Plan::Unreadable(permit) => {
+                    let answer = self.forward(exchange, permit, lease, None).await?;
+                    answer.map(|answer| answer::incomplete(&exchange.what, answer))
                 }
                 Plan::Refuse(refusal) => return Err(Reject::Refused(refusal)),
             };

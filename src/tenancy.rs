@@ -8,6 +8,7 @@
 
 pub mod event;
 pub mod facts;
+pub mod grant;
 pub mod index;
 mod informers;
 pub mod membership;

@@ -4,6 +4,7 @@
 pub mod event;
 pub mod frames;
 pub mod json;
+pub mod labels;
 pub mod object;
 pub mod protobuf;
 pub mod table;

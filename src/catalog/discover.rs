@@ -20,12 +20,14 @@ use http::StatusCode;
 use http::header;
 use http_body_util::BodyExt;
 use http_body_util::Limited;
+use k8s_openapi::api::authorization::v1::SelfSubjectRulesReview;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::Api;
 use kube::Client;
 use kube::Resource;
+use kube::api::PostParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher;
@@ -38,8 +40,11 @@ use tracing::warn;
 
 use super::BadDocument;
 use super::Catalog;
+use super::Readable;
+use super::ReadableKinds;
 use super::ServedElsewhere;
 use super::document;
+use super::readable;
 use schedule::Schedule;
 
 /// The form that holds every group in two answers (KEP-3352, stable since 1.30).
@@ -142,6 +147,8 @@ struct Discovery {
     elsewhere: Option<ServedElsewhere>,
     /// An APIService may have moved to another server without a change of the documents.
     elsewhere_is_old: bool,
+    /// What the reader may read, of the last snapshot.
+    readable: Readable,
 }
 
 /// A document and its ETag. Empty before it was first fetched.
@@ -164,6 +171,7 @@ impl Discovery {
             groups: document("/apis"),
             elsewhere: None,
             elsewhere_is_old: false,
+            readable: Readable::Unknown,
         }
     }
 
@@ -174,24 +182,51 @@ impl Discovery {
     async fn look(&mut self) -> Result<Option<Catalog>, LookError> {
         let is_core_new = self.core.refresh(&self.client).await?;
         let is_groups_new = self.groups.refresh(&self.client).await?;
+        let readable = self.readable().await;
+        let is_readable_new = readable != self.readable;
         // Forgotten until the snapshot is made, so that a failure between does not hide the news from the next look.
         let last = if is_core_new || is_groups_new {
             None
         } else {
             self.elsewhere.clone()
         };
-        if matches!(last, Some(ServedElsewhere::Known(_))) && !self.elsewhere_is_old {
+        if matches!(last, Some(ServedElsewhere::Known(_)))
+            && !self.elsewhere_is_old
+            && !is_readable_new
+        {
             return Ok(None);
         }
         self.elsewhere = last.clone();
         let elsewhere = self.served_elsewhere().await?;
         self.elsewhere_is_old = false;
-        if last.as_ref() == Some(&elsewhere) {
+        if last.as_ref() == Some(&elsewhere) && !is_readable_new {
             return Ok(None);
         }
         let snapshot = Catalog::from_documents(&self.core.bytes, &self.groups.bytes, &elsewhere)?;
         self.elsewhere = Some(elsewhere);
-        Ok(Some(snapshot))
+        self.readable = readable.clone();
+        Ok(Some(snapshot.with_readable(readable)))
+    }
+
+    /// What the reader may read. Where the API server does not say, what it said last.
+    async fn readable(&self) -> Readable {
+        let reviews: Api<SelfSubjectRulesReview> = Api::all(self.client.clone());
+        let answer = reviews
+            .create(&PostParams::default(), &readable::review())
+            .await;
+        match answer.map(|review| review.status) {
+            Ok(Some(status)) => {
+                Readable::Known(Arc::new(ReadableKinds::of_rules(&status.resource_rules)))
+            }
+            Ok(None) => self.readable.clone(),
+            Err(error) => {
+                debug!(
+                    error = &error as &dyn StdError,
+                    "cannot ask what the reader may read"
+                );
+                self.readable.clone()
+            }
+        }
     }
 
     async fn served_elsewhere(&self) -> Result<ServedElsewhere, LookError> {

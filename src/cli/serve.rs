@@ -30,6 +30,7 @@ use crate::telemetry;
 use crate::tenancy;
 use crate::upstream;
 
+use super::gates::Gates;
 use super::signals::Signals;
 
 /// The flags. Those of Capsule's proxy keep their names and meanings.
@@ -95,6 +96,10 @@ pub(super) struct Arguments {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     narrow_always: bool,
 
+    /// `ProxyClusterScoped=true`: GlobalProxySettings and `clusterResources` rules act (off by default)
+    #[arg(long, value_name = "GATE=BOOL", value_delimiter = ',')]
+    feature_gates: Vec<String>,
+
     /// Address of /healthz and /readyz; `0` switches off
     #[arg(long, default_value = ":8081", value_name = "ADDRESS")]
     probe_addr: Endpoint,
@@ -149,8 +154,6 @@ struct WithoutEffect {
     webhook_port: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     enable_leader_election: Option<bool>,
-    #[arg(long, hide = true, value_delimiter = ',')]
-    feature_gates: Vec<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     zap_devel: Option<bool>,
     #[arg(long, hide = true)]
@@ -216,7 +219,6 @@ impl WithoutEffect {
             ("--enable-pprof", on(self.enable_pprof)),
             ("--webhook-port", text(&self.webhook_port, "9443")),
             ("--enable-leader-election", on(self.enable_leader_election)),
-            ("--feature-gates", list(&self.feature_gates, &[])),
             ("--zap-devel", on(self.zap_devel)),
             (
                 "--zap-stacktrace-level",
@@ -328,6 +330,11 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
         .rules
         .ignored_users
         .extend(arguments.ignored_username);
+    let gates = Gates::read(&arguments.feature_gates);
+    for gate in &gates.without_effect {
+        tracing::warn!(gate, "a feature gate without effect here");
+    }
+    tenancy.rules.cluster_scoped = gates.cluster_scoped;
     let tls = match (arguments.enable_ssl, arguments.self_signed.as_slice()) {
         (false, _) => {
             tracing::warn!("--enable-ssl=false: tokens travel in the clear");

@@ -38,6 +38,7 @@ pub(super) struct JsonList {
     members: u8,
     metadata_members: u8,
     kind_is_list: bool,
+    notes_names: bool,
     object: ObjectReader,
     row: RowReader,
     seen: Seen,
@@ -150,6 +151,7 @@ impl MetadataMember {
 
 impl JsonList {
     pub(super) fn new(layout: Layout, keep: Keep, rows: RowObjects) -> Self {
+        let wanted = keep.wanted();
         Self {
             layout,
             keep,
@@ -162,10 +164,16 @@ impl JsonList {
             members: 0,
             metadata_members: 0,
             kind_is_list: false,
-            object: ObjectReader::default(),
-            row: RowReader::default(),
+            notes_names: false,
+            object: ObjectReader::new(wanted),
+            row: RowReader::new(wanted),
             seen: Seen::default(),
         }
+    }
+
+    /// From now on, the names of items given out are noted.
+    pub(super) fn note_names(&mut self) {
+        self.notes_names = true;
     }
 
     pub(super) fn push(&mut self, mut input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
@@ -459,8 +467,11 @@ impl JsonList {
             Layout::Table => self.row.meta(),
             Layout::Json | Layout::Protobuf => &self.object.meta,
         };
-        if self.keep.shows(&meta.name) {
+        if self.keep.shows(meta) {
             self.seen.kept += 1;
+            if self.notes_names {
+                self.seen.names.push(meta.name.as_str().into());
+            }
             self.separate(1, out);
             match self.rows {
                 RowObjects::Keep => self.release(pending, out),

@@ -216,10 +216,11 @@ impl ProtobufList {
             self.seen.unknown += 1;
             return Ok(true);
         }
+        let wanted = self.keep.wanted();
         for field in Fields::of(&bytes) {
-            protobuf::read_meta(field?.content()?, &mut self.meta)?;
+            protobuf::read_meta(field?.content()?, wanted, &mut self.meta)?;
         }
-        if !self.keep.shows(&self.meta.name) {
+        if !self.keep.shows(&self.meta) {
             self.seen.dropped += 1;
             return Ok(true);
         }

@@ -463,7 +463,7 @@ fn what_nobody_reads_is_refused_at_once() {
             ListFilter::new(media, Keep::Everything, RowObjects::Keep).err(),
             Some(Broken::Encoding)
         );
-        assert_eq!(name_of(media, b"{}"), Err(Broken::Encoding));
+        assert_eq!(named(media, b"{}"), Err(Broken::Encoding));
     }
 }
 
@@ -688,17 +688,17 @@ mod in_protobuf {
     fn one_object_is_named() {
         let type_meta = message(&[(2, b"Namespace")]);
         let body = [MAGIC, &message(&[(1, &type_meta), (2, &item("oil-dev"))])].concat();
-        assert_eq!(name_of(PROTOBUF, &body), Ok("oil-dev".to_owned()));
-        assert!(name_of(PROTOBUF, &body[..body.len() - 1]).is_err());
+        assert_eq!(named(PROTOBUF, &body), Ok("oil-dev".to_owned()));
+        assert!(named(PROTOBUF, &body[..body.len() - 1]).is_err());
     }
 }
 
 #[test]
 fn one_object_is_named_by_its_metadata() {
     let object = br#"{"kind":"Namespace","metadata":{"uid":"1","name":"oil-dev"},"spec":{"metadata":{"name":"gas"}}}"#;
-    assert_eq!(name_of(JSON, object), Ok("oil-dev".to_owned()));
+    assert_eq!(named(JSON, object), Ok("oil-dev".to_owned()));
     let table = br#"{"kind":"Table","metadata":{},"rows":[{"cells":["gas"],"object":{"metadata":{"name":"oil-dev"}}}]}"#;
-    assert_eq!(name_of(TABLE, table), Ok("oil-dev".to_owned()));
+    assert_eq!(named(TABLE, table), Ok("oil-dev".to_owned()));
     for (name, media, body) in [
         ("a status", JSON, &br#"{"kind":"Status","metadata":{},"status":"Failure"}"#[..]),
         ("half an object", JSON, br#"{"metadata":{"name":"oil-dev"}"#),
@@ -708,7 +708,7 @@ fn one_object_is_named_by_its_metadata() {
         ("a Table of none", TABLE, br#"{"kind":"Table","rows":[]}"#),
         ("no Table", TABLE, object),
     ] {
-        assert!(name_of(media, body).is_err(), "{name}");
+        assert!(named(media, body).is_err(), "{name}");
     }
 }
 
@@ -756,4 +756,8 @@ proptest! {
         let _broken = input.chunks(size).try_for_each(|chunk| filter.push(chunk, &mut out));
         prop_assert!(!String::from_utf8_lossy(&out).contains("secret"));
     }
+}
+
+fn named(media: Media, body: &[u8]) -> Result<String, Broken> {
+    meta_of(media, body, Wanted::Names).map(|meta| meta.name)
 }

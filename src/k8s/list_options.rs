@@ -105,6 +105,14 @@ impl ListOptions {
         self.allow_watch_bookmarks || self.send_initial_events.is_some()
     }
 
+    /// The position a watch wants to begin at, if it does not begin with the present state.
+    pub fn resumes_at(&self) -> Option<&str> {
+        match (self.send_initial_events, self.resource_version.as_deref()) {
+            (Some(true), _) | (_, None | Some("0")) => None,
+            (Some(false) | None, Some(at)) => Some(at),
+        }
+    }
+
     /// The one resourceVersion that a list must show, if it names one: `Exact`, or a limit without a match, as lists
     /// have always been.
     pub fn exactly(&self) -> Option<&str> {

@@ -179,6 +179,12 @@ impl Media {
             .find(|media| media.is_answered_by(content_type, false))
     }
 
+    /// The metadata of objects alone, in JSON.
+    pub const PARTIAL_METADATA: Self = Self {
+        encoding: Encoding::Json,
+        shape: Shape::PartialObjectMetadata,
+    };
+
     const JSON: Self = Self {
         encoding: Encoding::Json,
         shape: Shape::Object,

@@ -10,6 +10,8 @@ use super::Refusal;
 use super::own_rights;
 use super::own_rights::Answer;
 use super::permit::NarrowedRead;
+use super::sight;
+use super::sight::Look;
 use super::sight::Sight;
 use crate::catalog::KindFacts;
 use crate::identity::Groups;
@@ -20,6 +22,7 @@ use crate::k8s::request::ResourceRequest;
 use crate::k8s::request::Verb;
 use crate::tenancy::scope::Scope;
 use crate::tenancy::scope::Standing;
+use crate::wire::object::Wanted;
 
 /// A list or watch of all objects of the kind.
 pub(super) fn collection(
@@ -34,10 +37,17 @@ pub(super) fn collection(
     let sight = match (&scope.standing, &who.groups) {
         (Standing::Ignored, _) | (Standing::Stranger, Groups::Known(_)) => return forward(),
         (Standing::Member(visible), Groups::Known(_)) => {
-            match Sight::of(&request.resource, visible) {
-                Some(sight) if !sight.is_no_sight() => Ok(sight),
-                Some(_) | None => return forward(),
+            let sight = Sight::of(kind, visible, Look::Collection);
+            if sight.is_no_sight() {
+                return forward();
             }
+            Ok(sight)
+        }
+        // Unknown groups might have a rule: without them he gets all that is his own right, or the API server's refusal.
+        (Standing::Stranger | Standing::Member(_), Groups::Unknown(_))
+            if !sight::is_owned(&request.resource) =>
+        {
+            return forward();
         }
         // What the unknown groups would show cannot be said, so nothing of it is.
         (Standing::Stranger | Standing::Member(_), Groups::Unknown(why)) => Err(*why),
@@ -50,6 +60,22 @@ pub(super) fn collection(
     match sight {
         Ok(sight) => narrow(who, request, kind, &sight),
         Err(why) => Plan::Refuse(Refusal::of_unknown_groups(why)),
+    }
+}
+
+/// A list or watch of a kind that the reader may not read: the user's own, and a word about what is missing.
+pub(super) fn unreadable(
+    who: &Arc<Identity>,
+    what: &Arc<ApiRequest>,
+    kind: &KindFacts,
+    scope: &Scope,
+) -> Plan {
+    let own = Permit::as_user(who, what);
+    match &scope.standing {
+        Standing::Member(visible) if !Sight::of(kind, visible, Look::Collection).is_no_sight() => {
+            Plan::Unreadable(own)
+        }
+        Standing::Member(_) | Standing::Stranger | Standing::Ignored => Plan::Forward(own),
     }
 }
 
@@ -66,11 +92,11 @@ pub(super) fn object(
     let (Standing::Member(visible), Some(name)) = (&scope.standing, &request.name) else {
         return Plan::Forward(own);
     };
-    let sight = Sight::of(&request.resource, visible);
-    let Some(keep) = sight.and_then(|sight| sight.keep_only(name.as_str())) else {
+    let sight = Sight::of(kind, visible, Look::Object);
+    let Some(keep) = sight.keep_only(name.as_str()) else {
         return Plan::Forward(own);
     };
-    match NarrowedRead::new(request.clone()) {
+    match NarrowedRead::new(request.clone(), kind) {
         None => Plan::Forward(own),
         Some(read) => Plan::UserFirst {
             kind: kind.clone(),
@@ -97,17 +123,39 @@ fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sigh
         None => (filtered(options), sight.keep()),
     };
     let watch = request.verb == Verb::Watch;
-    match NarrowedRead::new(request.narrowed(options)) {
+    let seed = (watch && keep.wanted() == Wanted::Labels)
+        .then(|| seed(&options))
+        .flatten()
+        .and_then(|options| NarrowedRead::new(request.narrowed(options), kind))
+        .map(|read| Permit::as_reader(who, read));
+    match NarrowedRead::new(request.narrowed(options), kind) {
         None => Plan::Refuse(Refusal::UnknownParameter),
         Some(read) => {
             let (read, kind) = (Permit::as_reader(who, read), kind.clone());
             if watch {
-                Plan::NarrowWatch { kind, read, keep }
+                Plan::NarrowWatch {
+                    kind,
+                    read,
+                    keep,
+                    seed,
+                }
             } else {
                 Plan::NarrowList { kind, read, keep }
             }
         }
     }
+}
+
+/// The list that shows what the client of a watch with these options holds; `None` if it begins with the present state.
+fn seed(options: &ListOptions) -> Option<ListOptions> {
+    let at = options.resumes_at()?;
+    Some(ListOptions {
+        label_selector: options.label_selector.clone(),
+        field_selector: options.field_selector.clone(),
+        resource_version: Some(at.to_owned()),
+        resource_version_match: Some("Exact".to_owned()),
+        ..ListOptions::default()
+    })
 }
 
 /// The client's options for a list that is filtered here: without `limit`, so that no page token can name a hidden

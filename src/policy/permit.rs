@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::catalog::KindFacts;
 use crate::identity::Identity;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
@@ -71,14 +72,14 @@ impl Permit {
     }
 }
 
-/// A read that the reader's voice may be given to: get, list or watch of a narrowed kind, no subresource, no upgrade.
-/// RBAC says the same a second time.
+/// A read that the reader's voice may be given to: get, list or watch of a cluster-scoped kind, no subresource, no
+/// upgrade. RBAC says which kinds, a second time.
 #[derive(Debug)]
 pub(in crate::policy) struct NarrowedRead(ResourceRequest);
 
 impl NarrowedRead {
     /// `None` if the reader must not be asked for `request`.
-    pub(in crate::policy) fn new(request: ResourceRequest) -> Option<Self> {
+    pub(in crate::policy) fn new(request: ResourceRequest, kind: &KindFacts) -> Option<Self> {
         let reads = match request.verb {
             Verb::Get => request.name_in_path,
             Verb::List | Verb::Watch => !request.name_in_path,
@@ -89,9 +90,12 @@ impl NarrowedRead {
             | Verb::DeleteCollection
             | Verb::Proxy => false,
         };
+        let of_the_cluster = !kind.namespaced
+            && kind.resource == request.resource
+            && !super::is_within_a_namespace(&request);
         let plain = request.subresource.is_none()
             && request.upgrade.is_none()
             && request.method == http::Method::GET;
-        (reads && plain && super::sight::is_narrowed(&request.resource)).then_some(Self(request))
+        (reads && plain && of_the_cluster).then_some(Self(request))
     }
 }

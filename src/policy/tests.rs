@@ -121,11 +121,23 @@ fn told(plan: &Plan) -> String {
         Keep::Everything => String::new(),
         Keep::Names(names) => format!(" keep {}", names.len()),
         Keep::Objects(names) => format!(" keep {}", names.len()),
+        Keep::Any(clauses) => format!(" keep any of {}", clauses.len()),
     };
     match plan {
         Plan::Forward(permit) => format!("forward {}", sent(permit)),
+        Plan::Unreadable(permit) => format!("unreadable {}", sent(permit)),
         Plan::NarrowList { read, keep, .. } => format!("list {}{}", sent(read), kept(keep)),
-        Plan::NarrowWatch { read, keep, .. } => format!("watch {}{}", sent(read), kept(keep)),
+        Plan::NarrowWatch {
+            read, keep, seed, ..
+        } => {
+            let seed = seed.as_ref().map(|seed| format!(" after {}", sent(seed)));
+            format!(
+                "watch {}{}{}",
+                sent(read),
+                kept(keep),
+                seed.unwrap_or_default()
+            )
+        }
         Plan::FanOut { legs, .. } => {
             let cut = |from| Cut {
                 from,

@@ -1,5 +1,6 @@
 //! What of the API server's answers may go to a client. Headers of one hop were taken out by `upstream`.
 
+use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
 use http::header;
@@ -38,6 +39,21 @@ pub(super) fn forwarded(
         return Err(BadAnswer::Upgrade);
     }
     Ok(response)
+}
+
+/// An answer with the word that it lacks what a rule would show: kubectl and client-go print such warnings (KEP-1693).
+pub(super) fn incomplete(what: &ApiRequest, mut response: Response<Body>) -> Response<Body> {
+    let ApiRequest::Resource(request) = what else {
+        return response;
+    };
+    let text = format!(
+        r#"299 - "kube-tenant-proxy: a rule shows you part of {}, but the proxy's reader may not get, list and watch them; ask an administrator to grant it that""#,
+        request.resource
+    );
+    if let Ok(warning) = HeaderValue::from_str(&text) {
+        response.headers_mut().append(header::WARNING, warning);
+    }
+    response
 }
 
 /// Whether an answer that is read on the way comes as it was asked for.

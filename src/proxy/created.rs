@@ -19,6 +19,7 @@ use crate::k8s::names::Namespace;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::Parameters;
 use crate::tenancy::facts::Uid;
+use crate::wire::object::Wanted;
 
 /// Longer than a grant is ever held back (a second), shorter than anybody's patience. An informer that is farther
 /// behind is in trouble of its own.
@@ -80,6 +81,6 @@ fn readable(response: &Response<Body>) -> Option<Media> {
 }
 
 fn created(media: Media, object: &[u8]) -> Option<(Namespace, Uid)> {
-    let meta = filter::meta_of(media, object).ok()?;
+    let meta = filter::meta_of(media, object, Wanted::Names).ok()?;
     Some((Namespace::parse(&meta.name).ok()?, Uid::new(&meta.uid)))
 }

@@ -193,7 +193,7 @@ impl Proxy {
         let catalog = self.on.catalog.load_full();
         let own = self.answers.recall(who.key(), what, Instant::now()).usable;
         match policy::decide(who, what, &catalog, scope, &own) {
-            Plan::Forward(_) => true,
+            Plan::Forward(_) | Plan::Unreadable(_) => true,
             Plan::NarrowList { .. }
             | Plan::NarrowWatch { .. }
             | Plan::FanOut { .. }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
 use http::header;
+use http_body_util::BodyExt;
 
 use super::Proxy;
 use super::answer;
@@ -31,11 +33,13 @@ use crate::policy::Permit;
 use crate::policy::Refusal;
 use crate::tenancy::Freshness;
 use crate::watch::expired::expired_frame;
+use crate::watch::gone::ObjectKind;
 use crate::watch::guard::Admit;
 use crate::watch::machine::Client;
 use crate::watch::machine::Start;
 use crate::watch::machine::View;
 use crate::watch::machine::Watch;
+use crate::watch::memory::Memory;
 
 impl Proxy {
     /// A list as the reader. `None`: decide again, the scope changed meanwhile or the list must be read consistently.
@@ -83,7 +87,7 @@ impl Proxy {
     pub(super) async fn narrow_watch(
         &self,
         exchange: &mut Exchange,
-        read: Permit,
+        (read, seed): (Permit, Option<Permit>),
         keep: Keep,
         lease: &Lease,
         holder: Holder,
@@ -107,13 +111,25 @@ impl Proxy {
         {
             return Ok(None);
         }
+        let held = match seed {
+            None => Memory::default(),
+            Some(seed) => match self.held(exchange, seed, keep.clone()).await? {
+                Held::Names(names) => Memory::of(names),
+                Held::Gone => return Ok(Some(expired(media))),
+                Held::Refused(response) => return Ok(Some(response)),
+            },
+        };
         let view = View {
             media,
             keep,
             rows: rows(&options),
+            kind: ObjectKind {
+                api_version: holder.kind.api_version(),
+                kind: holder.kind.kind.to_string(),
+            },
         };
-        let machine =
-            Watch::open(view, client(&options), start(&options)).ok_or(Reject::NotAcceptable)?;
+        let machine = Watch::open(view, client(&options), start(&options), held)
+            .ok_or(Reject::NotAcceptable)?;
         let request = self
             .authorized(exchange, read)?
             .with_accept(accept(media, true));
@@ -141,6 +157,34 @@ impl Proxy {
         Ok(Some(Response::from_parts(head, watch.into_body())))
     }
 
+    /// What the client of a watch holds, by the list it began with: of every object the metadata alone, which is read for
+    /// labels and kept for its name.
+    async fn held(&self, exchange: &Exchange, seed: Permit, keep: Keep) -> Result<Held, Reject> {
+        let media = Media::PARTIAL_METADATA;
+        let request = self
+            .authorized(exchange, seed)?
+            .with_accept(accept(media, false));
+        let response = self.on.upstream.send(request, empty()).await?;
+        if response.status() == StatusCode::GONE {
+            return Ok(Held::Gone);
+        }
+        let mut body = match expected(response, media, false)? {
+            Expected::Answer(_, body) => body,
+            Expected::Refusal(response) => return Ok(Held::Refused(response)),
+        };
+        let mut filter = ListFilter::for_names(keep);
+        let malformed = |_broken| Reject::Answer(BadAnswer::Malformed);
+        let mut unwanted = BytesMut::new();
+        while let Some(frame) = body.frame().await.transpose().map_err(Reject::Lost)? {
+            if let Some(data) = frame.data_ref() {
+                filter.push(data, &mut unwanted).map_err(malformed)?;
+                unwanted.clear();
+            }
+        }
+        let seen = filter.finish(&mut unwanted).map_err(malformed)?;
+        Ok(Held::Names(seen.names))
+    }
+
     /// Narrowed answers rest on facts; without contact to their source for too long there are none.
     pub(super) fn demand_fresh_facts(&self) -> Result<(), Reject> {
         match self.on.tenancy.freshness() {
@@ -157,6 +201,16 @@ impl Proxy {
             Admit::Expired | Admit::NeedsFloor => Err(Reject::Refused(Refusal::PageExpired)),
         }
     }
+}
+
+/// What is known of what a client holds.
+enum Held {
+    /// The names of it.
+    Names(Vec<Box<str>>),
+    /// The API server no longer knows that state.
+    Gone,
+    /// A refusal that concerns the client's request, to be relayed.
+    Refused(Response<Body>),
 }
 
 /// What the API server made of a narrowed read.

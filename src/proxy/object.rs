@@ -77,8 +77,8 @@ impl Proxy {
             return None;
         }
         let object = collect(body, MAX_OBJECT_BYTES).await.ok()?;
-        let name = filter::name_of(media, &object).ok()?;
-        if !keep.shows(&name) {
+        let meta = filter::meta_of(media, &object, keep.wanted()).ok()?;
+        if !keep.shows(&meta) {
             return None;
         }
         Some(Response::from_parts(head, full(object)))

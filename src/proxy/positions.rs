@@ -56,7 +56,7 @@ impl Positions {
     /// Whether a watch with these options may begin where it wants to. One that begins with the present state may
     /// always: `sendInitialEvents=true`, or no resourceVersion.
     pub(super) fn admit_watch(&self, holder: &Holder, options: &ListOptions) -> Admit {
-        match resumes_at(options) {
+        match options.resumes_at() {
             None => Admit::Pass,
             Some(at) => self.guard().admit(
                 &holder.who,
@@ -124,7 +124,7 @@ impl Positions {
         resource: &GroupResource,
         options: &ListOptions,
     ) -> bool {
-        let Some(at) = resumes_at(options).and_then(Position::parse) else {
+        let Some(at) = options.resumes_at().and_then(Position::parse) else {
             return false;
         };
         let latest = self.fanned.get(&(*who, resource.clone()));
@@ -152,22 +152,11 @@ impl Positions {
     }
 }
 
-/// The position a watch wants to begin at, if it does not begin with the present state.
-pub(super) fn resumes_at(options: &ListOptions) -> Option<&str> {
-    match (
-        options.send_initial_events,
-        options.resource_version.as_deref(),
-    ) {
-        (Some(true), _) | (_, None | Some("0")) => None,
-        (Some(false) | None, Some(at)) => Some(at),
-    }
-}
-
 impl Proxy {
-    /// Reads, once and at the start, where each narrowed kind stands: what a predecessor of this process handed out lies at
+    /// Reads, once and at the start, where each owned kind stands: what a predecessor of this process handed out lies at
     /// or below it. Tries until it succeeds.
     pub async fn learn_base(&self) {
-        for (kind, version) in policy::narrowed_kinds() {
+        for (kind, version) in policy::owned_kinds() {
             let mut pause = Duration::from_millis(100);
             let fresh = loop {
                 match self.on.reader.position(&kind, version).await {

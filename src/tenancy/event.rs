@@ -17,15 +17,21 @@ pub enum Source {
     RoleBindings,
     /// `capsuleconfigurations.capsule.clastix.io`, the one that a setting names.
     Configuration,
+    /// `proxysettings.capsule.clastix.io`.
+    Settings,
+    /// `globalproxysettings.capsule.clastix.io`.
+    Globals,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Tenants,
         Self::Namespaces,
         Self::RoleBindings,
         Self::Configuration,
+        Self::Settings,
+        Self::Globals,
     ];
 
     /// For logs, metrics and `/_readyz`.
@@ -35,6 +41,8 @@ impl Source {
             Self::Namespaces => "informer namespaces",
             Self::RoleBindings => "informer rolebindings",
             Self::Configuration => "informer capsuleconfigurations",
+            Self::Settings => "informer proxysettings",
+            Self::Globals => "informer globalproxysettings",
         }
     }
 }

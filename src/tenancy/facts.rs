@@ -4,7 +4,11 @@
 //! entry of a list costs that entry; a bad list costs the list; an object without identity costs the object.
 
 mod claims;
+mod offers;
+mod settings;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -15,12 +19,25 @@ use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
 use serde_json::Value;
 
+pub use offers::Offers;
+pub use offers::ProxyKind;
+pub use settings::GlobalFact;
+pub use settings::GlobalRule;
+pub use settings::SettingFact;
+pub use settings::SettingSubject;
+pub use settings::global;
+pub use settings::global_key;
+pub use settings::setting;
+pub use settings::setting_key;
+
 use super::subject::Subject;
 use super::subject::SubjectError;
 use crate::identity::GroupName;
+use crate::k8s::label_selector::BadSelector;
 use crate::k8s::names::Namespace;
 use crate::k8s::names::NotASegment;
 use crate::k8s::names::ObjectName;
+use crate::wire::labels::Labels;
 
 /// The API group of Tenants and CapsuleConfigurations.
 pub const CAPSULE: &str = "capsule.clastix.io";
@@ -47,6 +64,10 @@ pub enum Fact {
     Binding(BindingFact),
     /// See [`ConfigurationFact`].
     Configuration(ConfigurationFact),
+    /// See [`SettingFact`].
+    Setting(SettingFact),
+    /// See [`GlobalFact`].
+    Global(GlobalFact),
 }
 
 /// What an object is known by while it lives.
@@ -60,6 +81,10 @@ pub enum Key {
     Binding(Namespace, ObjectName),
     /// There is one, named by a setting.
     Configuration,
+    /// By namespace and name.
+    Setting(Namespace, ObjectName),
+    /// By name.
+    Global(ObjectName),
 }
 
 impl Fact {
@@ -70,6 +95,8 @@ impl Fact {
             Self::Namespace(fact) => Key::Namespace(fact.name.clone()),
             Self::Binding(fact) => Key::Binding(fact.namespace.clone(), fact.name.clone()),
             Self::Configuration(_) => Key::Configuration,
+            Self::Setting(fact) => Key::Setting(fact.namespace.clone(), fact.name.clone()),
+            Self::Global(fact) => Key::Global(fact.name.clone()),
         }
     }
 }
@@ -89,6 +116,10 @@ pub struct TenantFact {
     pub caught_up: bool,
     /// `status.spaces` and `status.namespaces`, in the order of their names, each name once.
     pub claims: Vec<Claim>,
+    /// `spec.owners[].proxySettings`: of which kinds an owner sees what the Tenant offers.
+    pub listed: BTreeMap<Subject, BTreeSet<ProxyKind>>,
+    /// What it offers.
+    pub offers: Offers,
 }
 
 /// A namespace that a Tenant's status names.
@@ -112,6 +143,8 @@ pub struct NamespaceFact {
     /// The UIDs of *all* its ownerReferences of kind Tenant, sorted, each once. A slice: there are many namespaces, and
     /// a set of one costs ten times as much.
     pub parents: Box<[Uid]>,
+    /// Its labels.
+    pub labels: Labels,
 }
 
 /// Whom a RoleBinding names, whatever role it binds.
@@ -155,23 +188,32 @@ impl<T> Reading<T> {
     fn refused(field: &'static str, why: Why) -> Self {
         Self {
             fact: None,
-            rejected: vec![Rejected { field, why }],
+            rejected: vec![Rejected::new(field, why)],
         }
     }
 }
 
 /// A part of an object that could not be read and grants nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {why}")]
 pub struct Rejected {
     /// Which part.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// Why.
     pub why: Why,
 }
 
+impl Rejected {
+    fn new(field: impl Into<Cow<'static, str>>, why: Why) -> Self {
+        Self {
+            field: field.into(),
+            why,
+        }
+    }
+}
+
 /// Why a part could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
     /// Not there, though every object has it.
     #[error("is missing")]
@@ -182,6 +224,21 @@ pub enum Why {
     /// No name that an object could have.
     #[error("is no name")]
     Name,
+    /// A word that names no kind of `proxySettings`.
+    #[error("names an unknown kind")]
+    Kind,
+    /// Operations of which none shows anything.
+    #[error("has neither List nor Get")]
+    Operations,
+    /// A selector of everything, which nobody means by writing nothing.
+    #[error("is empty and selects nothing")]
+    Empty,
+    /// No regular expression, or one that is too large.
+    #[error("is no usable regular expression")]
+    Pattern,
+    /// No label selector.
+    #[error(transparent)]
+    Selector(BadSelector),
     /// Names nobody.
     #[error(transparent)]
     Subject(#[from] SubjectError),
@@ -200,9 +257,12 @@ pub fn tenant(object: &DynamicObject) -> Reading<TenantFact> {
     let observed = data
         .pointer("/status/observedGeneration")
         .and_then(Value::as_i64);
+    let offers = offers::read(&name, data, &mut rejected);
     let fact = TenantFact {
         uid: Uid::new(uid),
         name,
+        listed: listed(data, &mut rejected),
+        offers,
         spec_owners: capsule_subjects(data, "/spec/owners", &mut rejected),
         status_owners: capsule_subjects(data, "/status/owners", &mut rejected),
         caught_up: matches!((observed, object.metadata.generation), (Some(seen), Some(now)) if seen >= now),
@@ -223,6 +283,15 @@ pub fn namespace(object: &PartialObjectMeta<NamespaceObject>) -> Reading<Namespa
     let Some(uid) = known(meta.uid.as_deref()) else {
         return Reading::refused("metadata.uid", Why::Missing);
     };
+    let mut labels = Labels::default();
+    for (key, value) in meta.labels.iter().flatten() {
+        labels.push(key, value);
+    }
+    let mut rejected = Vec::new();
+    if labels.seal().is_err() {
+        labels.clear();
+        rejected.push(Rejected::new("metadata.labels", Why::Type));
+    }
     let references = meta.owner_references.as_deref().unwrap_or_default();
     let parents = references
         .iter()
@@ -234,10 +303,11 @@ pub fn namespace(object: &PartialObjectMeta<NamespaceObject>) -> Reading<Namespa
         uid: Uid::new(uid),
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
         parents: sorted(parents.collect()),
+        labels,
     };
     Reading {
         fact: Some(fact),
-        rejected: Vec::new(),
+        rejected,
     }
 }
 
@@ -259,10 +329,7 @@ pub fn binding(object: &RoleBinding) -> Reading<BindingFact> {
             namespace.as_str(),
         ) {
             Ok(subject) => subjects.push(subject),
-            Err(why) => rejected.push(Rejected {
-                field: "subjects",
-                why: why.into(),
-            }),
+            Err(why) => rejected.push(Rejected::new("subjects", why.into())),
         }
     }
     let fact = BindingFact {
@@ -343,10 +410,7 @@ fn list<'a>(data: &'a Value, path: &'static str, rejected: &mut Vec<Rejected>) -
         None | Some(Value::Null) => &[],
         Some(Value::Array(entries)) => entries,
         Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
-            rejected.push(Rejected {
-                field: path,
-                why: Why::Type,
-            });
+            rejected.push(Rejected::new(path, Why::Type));
             &[]
         }
     }
@@ -365,6 +429,23 @@ fn capsule_subjects(
         keep(subject, path, &mut subjects, rejected);
     }
     subjects
+}
+
+/// Of which kinds each owner may see what the Tenant offers.
+fn listed(data: &Value, rejected: &mut Vec<Rejected>) -> BTreeMap<Subject, BTreeSet<ProxyKind>> {
+    let mut listed: BTreeMap<Subject, BTreeSet<ProxyKind>> = BTreeMap::new();
+    let owners = list(data, "/spec/owners", &mut Vec::new());
+    for (index, entry) in owners.iter().enumerate() {
+        let text = |key| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        // One that names nobody was rejected where the owners were read.
+        if let Ok(subject) = Subject::of_capsule(text("kind"), text("name")) {
+            let kinds = offers::listed(entry, &format!("spec.owners[{index}]"), rejected);
+            if !kinds.is_empty() {
+                listed.entry(subject).or_default().extend(kinds);
+            }
+        }
+    }
+    listed
 }
 
 /// The list of names of one kind at `path`.
@@ -399,7 +480,7 @@ fn keep(
         Ok(subject) => {
             subjects.insert(subject);
         }
-        Err(why) => rejected.push(Rejected { field, why }),
+        Err(why) => rejected.push(Rejected::new(field, why)),
     }
 }
 

@@ -7,6 +7,7 @@
 mod apply;
 mod owners;
 mod place;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 
 use self::owners::Owners;
 use self::place::Place;
+use self::settings::Global;
 use super::event::Changes;
 use super::event::Event;
 use super::event::Source;
@@ -25,7 +27,10 @@ use super::facts::Claim;
 use super::facts::ConfigurationFact;
 use super::facts::Fact;
 use super::facts::Key;
+use super::facts::Offers;
+use super::facts::ProxyKind;
 use super::facts::Uid;
+use super::grant::Grant;
 use super::scope::Standing;
 use super::scope::Visible;
 use super::subject::Subject;
@@ -49,15 +54,22 @@ pub struct Rules {
     /// Whether a RoleBinding to `system:authenticated` and its like shows its namespace to all of them. Off by default:
     /// one such binding would let a tenant expire everybody's watches.
     pub wide_groups: bool,
+    /// Whether `clusterResources` and GlobalProxySettings act (the incumbent's gate `ProxyClusterScoped`). Off by default,
+    /// so that moving over widens nobody's sight.
+    pub cluster_scoped: bool,
 }
 
 /// Who may see which namespace.
 #[derive(Debug, Default)]
 pub struct Index {
     wide_groups: bool,
+    cluster_scoped: bool,
     tenants: HashMap<Uid, Tenant>,
     places: HashMap<Namespace, Place>,
     configuration: ConfigurationFact,
+    globals: BTreeMap<ObjectName, Global>,
+    /// Whom ProxySettings in a Tenant's namespaces name, and how often: he sees the Tenant without owning it.
+    viewers: HashMap<Uid, HashMap<Subject, u32>>,
     /// Members by Tenant, also of Tenants that are not known (yet): a namespace may arrive first.
     members: HashMap<Uid, BTreeSet<Namespace>>,
     /// When places must be judged again because they are no longer young.
@@ -70,6 +82,16 @@ struct Tenant {
     name: ObjectName,
     owners: Owners,
     claims: Vec<Claim>,
+    listed: BTreeMap<Subject, BTreeSet<ProxyKind>>,
+    offers: Offers,
+}
+
+impl Tenant {
+    /// What it offers of `kinds`.
+    fn offered<'a>(&'a self, kinds: &'a BTreeSet<ProxyKind>) -> impl Iterator<Item = &'a Grant> {
+        let offered = kinds.iter().filter_map(|kind| self.offers.get(kind));
+        offered.flatten()
+    }
 }
 
 /// What names a subject. Removed when nothing does.
@@ -78,6 +100,10 @@ struct Entry {
     owns: BTreeSet<Uid>,
     /// In how many RoleBindings of a namespace it is named.
     bound: BTreeMap<Namespace, u32>,
+    /// The ProxySettings that name it.
+    settings: BTreeSet<(Namespace, ObjectName)>,
+    /// The GlobalProxySettings that name it.
+    globals: BTreeSet<ObjectName>,
     capsule_user: bool,
     ignored: Ignored,
 }
@@ -91,7 +117,12 @@ struct Ignored {
 
 impl Entry {
     fn is_empty(&self) -> bool {
-        self.owns.is_empty() && self.bound.is_empty() && !self.capsule_user && !self.is_ignored()
+        self.owns.is_empty()
+            && self.bound.is_empty()
+            && self.settings.is_empty()
+            && self.globals.is_empty()
+            && !self.capsule_user
+            && !self.is_ignored()
     }
 
     /// Counts one more RoleBinding in `namespace`; whether it is the first.
@@ -121,6 +152,7 @@ impl Index {
     pub fn new(rules: Rules) -> Self {
         let mut index = Self {
             wide_groups: rules.wide_groups,
+            cluster_scoped: rules.cluster_scoped,
             ..Self::default()
         };
         let users = rules.ignored_users.into_iter().map(Subject::User);
@@ -199,6 +231,16 @@ impl Index {
                     .collect()
             }
             Source::Configuration => vec![Key::Configuration],
+            Source::Settings => {
+                let places = self.places.iter();
+                let names = places.flat_map(|(namespace, place)| {
+                    place.settings.keys().map(move |name| (namespace, name))
+                });
+                names
+                    .map(|(namespace, name)| Key::Setting(namespace.clone(), name.clone()))
+                    .collect()
+            }
+            Source::Globals => self.globals.keys().cloned().map(Key::Global).collect(),
         };
         // What is gone goes first: a Tenant recreated under its name must not be in two states at once.
         let mut gone: Vec<Event> = known
@@ -231,47 +273,51 @@ impl Index {
 
     /// The same for a caller who knows which of the subjects of `who` are named; `named` may have others too.
     pub fn standing(&self, who: &Identity, named: &[Subject]) -> Standing {
-        let entries: Vec<&Entry> = named
+        let entries: Vec<(&Subject, &Entry)> = named
             .iter()
-            .filter_map(|subject| self.subjects.get(subject))
+            .filter_map(|subject| Some((subject, self.subjects.get(subject)?)))
             .collect();
-        if entries.iter().any(|entry| entry.is_ignored()) {
+        if entries.iter().any(|(_, entry)| entry.is_ignored()) {
             return Standing::Ignored;
         }
+        let shown = self.shown(&entries);
         let exists = |name: &&Namespace| {
             self.places
                 .get(*name)
                 .is_some_and(|place| place.namespace.is_some())
         };
-        let owned = entries
-            .iter()
-            .flat_map(|entry| &entry.owns)
-            .filter_map(|uid| self.members.get(uid))
-            .flatten();
+        let members = shown.tenants.iter().filter_map(|uid| self.members.get(uid));
         let bound = entries
             .iter()
-            .flat_map(|entry| entry.bound.keys())
+            .flat_map(|(_, entry)| entry.bound.keys())
             .filter(exists);
-        let namespaces: BTreeSet<Namespace> = owned.chain(bound).cloned().collect();
-        let tenants: BTreeSet<ObjectName> = entries
+        let namespaces: BTreeSet<Namespace> = members
+            .flatten()
+            .chain(bound)
+            .chain(shown.namespaces)
+            .cloned()
+            .collect();
+        let tenants: BTreeSet<ObjectName> = shown
+            .tenants
             .iter()
-            .flat_map(|entry| &entry.owns)
             .filter_map(|uid| self.tenants.get(uid))
             .map(|tenant| tenant.name.clone())
             .collect();
-        if !namespaces.is_empty() || !tenants.is_empty() || self.is_capsule_user(who, &entries) {
-            Standing::Member(Arc::new(Visible {
-                namespaces: Arc::new(namespaces),
-                tenants: Arc::new(tenants),
-            }))
+        let visible = Visible {
+            namespaces: Arc::new(namespaces),
+            tenants: Arc::new(tenants),
+            grants: Arc::new(shown.grants.into_iter().cloned().collect()),
+        };
+        if visible != Visible::default() || self.is_capsule_user(who, &entries) {
+            Standing::Member(Arc::new(visible))
         } else {
             Standing::Stranger
         }
     }
 
-    fn is_capsule_user(&self, who: &Identity, entries: &[&Entry]) -> bool {
+    fn is_capsule_user(&self, who: &Identity, entries: &[(&Subject, &Entry)]) -> bool {
         let of_the_system = |group: &GroupName| group.as_str() == KUBE_SYSTEM_ACCOUNTS;
-        entries.iter().any(|entry| entry.capsule_user)
+        entries.iter().any(|(_, entry)| entry.capsule_user)
             && !who.known_groups().iter().any(of_the_system)
     }
 
@@ -279,12 +325,23 @@ impl Index {
     fn has(&self, fact: &Fact) -> bool {
         match fact {
             Fact::Tenant(fact) => self.tenants.get(&fact.uid).is_some_and(|tenant| {
-                tenant.claims == fact.claims && tenant.owners.after(fact) == tenant.owners
+                tenant.claims == fact.claims
+                    && tenant.owners.after(fact) == tenant.owners
+                    && tenant.listed == fact.listed
+                    && tenant.offers == fact.offers
             }),
-            Fact::Namespace(fact) => self
-                .places
-                .get(&fact.name)
-                .is_some_and(|place| place.namespace.as_ref() == Some(fact)),
+            Fact::Namespace(fact) => {
+                let known = self.places.get(&fact.name);
+                known
+                    .and_then(|place| place.namespace.as_ref())
+                    .is_some_and(|known| {
+                        let labels_matter = self.cluster_scoped;
+                        known.uid == fact.uid
+                            && known.created == fact.created
+                            && known.parents == fact.parents
+                            && (!labels_matter || known.labels == fact.labels)
+                    })
+            }
             Fact::Binding(fact) => {
                 let known = self
                     .places
@@ -294,6 +351,15 @@ impl Index {
                     == &*self.countable(&fact.subjects)
             }
             Fact::Configuration(fact) => self.configuration == *fact,
+            Fact::Setting(fact) => self
+                .places
+                .get(&fact.namespace)
+                .and_then(|place| place.settings.get(&fact.name))
+                .is_some_and(|known| *known == fact.subjects),
+            Fact::Global(fact) => self
+                .globals
+                .get(&fact.name)
+                .is_some_and(|known| known.rules() == fact.rules),
         }
     }
 }

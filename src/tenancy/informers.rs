@@ -128,6 +128,35 @@ fn feed<'a>(
         }
         .run(ready)
         .boxed(),
+        Source::Settings => Feed {
+            source,
+            apis: vec![capsule(&client, "v1beta1", "ProxySetting", "proxysettings")],
+            fields: None,
+            read: |object: &DynamicObject| facts::setting(object).map(Fact::Setting),
+            key: facts::setting_key,
+            sources,
+            pulse: tenancy.settings().pulse,
+            out,
+        }
+        .run(ready)
+        .boxed(),
+        Source::Globals => Feed {
+            source,
+            apis: vec![capsule(
+                &client,
+                "v1beta1",
+                "GlobalProxySettings",
+                "globalproxysettings",
+            )],
+            fields: None,
+            read: |object: &DynamicObject| facts::global(object).map(Fact::Global),
+            key: facts::global_key,
+            sources,
+            pulse: tenancy.settings().pulse,
+            out,
+        }
+        .run(ready)
+        .boxed(),
     }
 }
 

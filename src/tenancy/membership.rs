@@ -84,6 +84,7 @@ fn members<'a>(claims: impl Iterator<Item = &'a ClaimOf>) -> Membership {
 mod tests {
     use super::*;
     use crate::k8s::names::Namespace;
+    use crate::wire::labels::Labels;
 
     /// Judges a namespace of UID `n` and `age` seconds, with references to `parents`, under claims `tenant=uid`.
     fn judged(parents: &str, age: i64, claims: &str) -> String {
@@ -93,6 +94,7 @@ mod tests {
             uid: Uid::new("n"),
             created: Some(now - SignedDuration::from_secs(age)),
             parents: parents.split_whitespace().map(Uid::new).collect(),
+            labels: Labels::default(),
         };
         let claims: Vec<ClaimOf> = claims.split_whitespace().map(claim).collect();
         let membership = judge(&namespace, &claims, now);

@@ -44,7 +44,9 @@ fn only_gives(old: &Standing, new: &Standing) -> bool {
     match (old, new) {
         (Standing::Stranger, Standing::Member(_)) => true,
         (Standing::Member(old), Standing::Member(new)) => {
-            old.namespaces.is_subset(&new.namespaces) && old.tenants.is_subset(&new.tenants)
+            old.namespaces.is_subset(&new.namespaces)
+                && old.tenants.is_subset(&new.tenants)
+                && old.grants.is_subset(&new.grants)
         }
         // Who is forwarded from now on, or no longer, is answered by another side: that flip is a generation at once.
         (Standing::Ignored, Standing::Ignored | Standing::Stranger | Standing::Member(_))

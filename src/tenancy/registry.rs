@@ -99,7 +99,9 @@ impl Default for Settings {
 impl Settings {
     fn sources(&self) -> Vec<Source> {
         let followed = |source: &Source| match source {
-            Source::Tenants | Source::Configuration => self.capsule,
+            Source::Tenants | Source::Configuration | Source::Settings | Source::Globals => {
+                self.capsule
+            }
             Source::Namespaces => true,
             Source::RoleBindings => self.role_bindings,
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::grant::Grant;
 use crate::k8s::names::Namespace;
 use crate::k8s::names::ObjectName;
 
@@ -36,6 +37,8 @@ pub enum Standing {
 pub struct Visible {
     /// The namespaces, in the order of their names.
     pub namespaces: Arc<BTreeSet<Namespace>>,
-    /// The Tenants it owns, in the order of their names.
+    /// The Tenants it owns, or that a ProxySetting shows it, in the order of their names.
     pub tenants: Arc<BTreeSet<ObjectName>>,
+    /// What rules show it of cluster-scoped kinds: an OR.
+    pub grants: Arc<BTreeSet<Grant>>,
 }

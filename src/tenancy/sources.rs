@@ -71,12 +71,21 @@ impl Sources {
     }
 
     fn of(&self, source: Source) -> &State {
-        let [tenants, namespaces, bindings, configuration] = &self.state;
+        let [
+            tenants,
+            namespaces,
+            bindings,
+            configuration,
+            settings,
+            globals,
+        ] = &self.state;
         match source {
             Source::Tenants => tenants,
             Source::Namespaces => namespaces,
             Source::RoleBindings => bindings,
             Source::Configuration => configuration,
+            Source::Settings => settings,
+            Source::Globals => globals,
         }
     }
 }

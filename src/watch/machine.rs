@@ -5,7 +5,11 @@ use bytes::Bytes;
 use bytes::BytesMut;
 
 use super::expired::expired_frame;
+use super::gone::ObjectKind;
+use super::gone::gone_frame;
 use super::guard::Position;
+use super::memory::Memory;
+use super::memory::Verdict;
 use super::outbox::Outbox;
 use crate::filter;
 use crate::filter::RowObjects;
@@ -15,10 +19,13 @@ use crate::wire::Broken;
 use crate::wire::Layout;
 use crate::wire::event::Event;
 use crate::wire::event::EventType;
+use crate::wire::event::type_bytes;
 use crate::wire::frames::Frame;
 use crate::wire::frames::Frames;
 use crate::wire::frames::Framing;
+use crate::wire::object::Wanted;
 use crate::wire::table::Columns;
+use crate::wire::table::Table;
 
 /// Who watches; it follows from the request alone (`ListOptions::from_machine`, or a WebSocket).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +67,8 @@ pub struct View {
     pub keep: Keep,
     /// What becomes of the objects in a Table's rows.
     pub rows: RowObjects,
+    /// What the objects are.
+    pub kind: ObjectKind,
 }
 
 /// The machine of one watch.
@@ -68,7 +77,10 @@ pub struct Watch {
     client: Client,
     view: View,
     layout: Layout,
+    framing: Framing,
     frames: Frames,
+    /// What the client holds, where an object can move into sight and out of it.
+    memory: Option<Memory>,
     /// Header of a Table whose first event was held back; it goes into the first event that passes.
     columns: Option<Bytes>,
     /// Whether the present state was sent whole. While it is, objects come in the order of their keys, so one event's
@@ -79,16 +91,24 @@ pub struct Watch {
 
 impl Watch {
     /// A watch before its first byte. `None` if its encoding cannot be filtered.
-    pub fn open(view: View, client: Client, start: Start) -> Option<Self> {
+    ///
+    /// `held` is what the client holds when it begins with changes; one that begins with the present state holds nothing.
+    pub fn open(view: View, client: Client, start: Start, held: Memory) -> Option<Self> {
         let layout = filter::layout(view.media)?;
         let framing = match layout {
             Layout::Json | Layout::Table => Framing::Json,
             Layout::Protobuf => Framing::LengthPrefixed,
         };
+        let memory = match view.keep.wanted() {
+            Wanted::Names => None,
+            Wanted::Labels => Some(held),
+        };
         Some(Self {
             client,
+            memory,
             view,
             layout,
+            framing,
             frames: Frames::new(framing),
             columns: None,
             settled: start == Start::Changes,
@@ -161,25 +181,44 @@ impl Watch {
     }
 
     fn on_frame(&mut self, frame: Frame, out: &mut Outbox) -> Result<(), Broken> {
-        let event = Event::read(self.layout, &frame.document())?;
-        let passes = match event.kind {
-            EventType::Bookmark | EventType::Error => true,
-            EventType::Added | EventType::Modified | EventType::Deleted => {
-                self.view.keep.shows(&event.meta.name)
-            }
-        };
+        let event = Event::read(self.layout, &frame.document(), self.view.keep.wanted())?;
+        let verdict = self.judge(&event);
         match event.kind {
             EventType::Modified | EventType::Deleted | EventType::Bookmark => self.settled = true,
             EventType::Added | EventType::Error => {}
         }
-        if !passes {
-            self.remember_columns(&event, &frame);
-            return Ok(());
-        }
         let position = Position::parse(&event.meta.resource_version).filter(|_| self.settled);
-        let frame = self.dress(&event, frame);
-        out.push(frame, position);
+        match verdict {
+            Verdict::Passes | Verdict::Enters => {
+                let frame = self.dress(&event, frame, verdict == Verdict::Enters);
+                out.push(frame, position);
+            }
+            Verdict::Leaves => {
+                self.remember_columns(&event, &frame);
+                let View {
+                    media, kind, rows, ..
+                } = &self.view;
+                if let Some(frame) = gone_frame(*media, kind, *rows, &event.meta) {
+                    out.push(frame, position);
+                }
+            }
+            Verdict::Hidden => self.remember_columns(&event, &frame),
+        }
         Ok(())
+    }
+
+    fn judge(&mut self, event: &Event) -> Verdict {
+        match event.kind {
+            EventType::Bookmark | EventType::Error => Verdict::Passes,
+            EventType::Added | EventType::Modified | EventType::Deleted => {
+                let shown = self.view.keep.shows(&event.meta);
+                match &mut self.memory {
+                    Some(memory) => memory.judge(event.kind, &event.meta.name, shown),
+                    None if shown => Verdict::Passes,
+                    None => Verdict::Hidden,
+                }
+            }
+        }
     }
 
     /// Only the first event of a Table watch carries the header (`handlers/response.go watchEmbeddedEncoder`).
@@ -198,12 +237,30 @@ impl Watch {
         }
     }
 
-    /// A Table's frame with the header it lacks and without what the client did not ask for; others as they came.
-    fn dress(&mut self, event: &Event, frame: Frame) -> Frame {
-        let Some(table) = &event.table else {
-            return frame;
-        };
+    /// The frame as ADDED, if the object enters the client's sight; a Table's with the header it lacks and without what the
+    /// client did not ask for. Others as they came.
+    fn dress(&mut self, event: &Event, frame: Frame, enters: bool) -> Frame {
         let mut edits: Vec<(std::ops::Range<usize>, Bytes)> = Vec::new();
+        if enters {
+            let added = type_bytes(self.layout, EventType::Added);
+            edits.push((event.type_at.clone(), added.into()));
+        }
+        if let Some(table) = &event.table {
+            self.dress_table(event, table, &mut edits);
+        }
+        if edits.is_empty() {
+            return frame;
+        }
+        edits.sort_by_key(|(range, _)| range.start);
+        Frame::new(self.framing, &splice(&frame.document(), &edits))
+    }
+
+    fn dress_table(
+        &mut self,
+        event: &Event,
+        table: &Table,
+        edits: &mut Vec<(std::ops::Range<usize>, Bytes)>,
+    ) {
         match (&table.columns, self.columns.take()) {
             (Columns::Present(_), _) | (_, None) => {}
             (Columns::Null(range), Some(columns)) => edits.push((range.clone(), columns)),
@@ -225,11 +282,6 @@ impl Watch {
                     .map(|range| (range, Bytes::from_static(b"null"))),
             );
         }
-        if edits.is_empty() {
-            return frame;
-        }
-        edits.sort_by_key(|(range, _)| range.start);
-        Frame::new(Framing::Json, &splice(&frame.document(), &edits))
     }
 }
 

@@ -8,6 +8,7 @@ use super::json::Cursor;
 use super::json::Token;
 use super::object::ObjectMeta;
 use super::object::ObjectReader;
+use super::object::Wanted;
 use super::protobuf;
 use super::protobuf::Envelope;
 use super::protobuf::Fields;
@@ -27,6 +28,17 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+            Self::Bookmark => "BOOKMARK",
+            Self::Error => "ERROR",
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, Broken> {
         match text {
             "ADDED" => Ok(Self::Added),
@@ -48,22 +60,40 @@ pub struct Event {
     pub meta: ObjectMeta,
     /// The Table, where the object is one.
     pub table: Option<Table>,
+    /// Where the type lies: in JSON the string with its quotes, in protobuf the whole field.
+    pub type_at: Range<usize>,
+}
+
+/// The bytes that say `kind` where [`Event::type_at`] points.
+pub fn type_bytes(layout: Layout, kind: EventType) -> Vec<u8> {
+    match layout {
+        Layout::Json | Layout::Table => format!("\"{}\"", kind.as_str()).into_bytes(),
+        Layout::Protobuf => {
+            let mut field = Vec::new();
+            protobuf::put(
+                field::watch_event::TYPE,
+                kind.as_str().as_bytes(),
+                &mut field,
+            );
+            field
+        }
+    }
 }
 
 impl Event {
-    /// Reads the document of one frame.
+    /// Reads the document of one frame, of its object's metadata so much as is `wanted`.
     ///
     /// # Errors
     /// [`Broken`]: not an event of a known type, or something in it that two readers could read differently.
-    pub fn read(layout: Layout, document: &[u8]) -> Result<Self, Broken> {
+    pub fn read(layout: Layout, document: &[u8], wanted: Wanted) -> Result<Self, Broken> {
         match layout {
-            Layout::Json | Layout::Table => Self::read_json(layout, document),
-            Layout::Protobuf => Self::read_protobuf(document),
+            Layout::Json | Layout::Table => Self::read_json(layout, document, wanted),
+            Layout::Protobuf => Self::read_protobuf(document, wanted),
         }
     }
 
-    fn read_json(layout: Layout, document: &[u8]) -> Result<Self, Broken> {
-        let (kind, object) = members(document)?;
+    fn read_json(layout: Layout, document: &[u8], wanted: Wanted) -> Result<Self, Broken> {
+        let (kind, type_at, object) = members(document)?;
         let mut cursor = Cursor::at(document, object);
         if cursor.token()? != Token::BeginObject {
             return Err(Broken::Not("watch event with an object"));
@@ -74,17 +104,19 @@ impl Event {
                 kind,
                 meta: ObjectMeta::default(),
                 table: None,
+                type_at,
             });
         }
         if layout == Layout::Table {
-            let table = Table::read(&mut cursor)?;
+            let table = Table::read(&mut cursor, wanted)?;
             return Ok(Self {
                 kind,
                 meta: table.meta()?,
                 table: Some(table),
+                type_at,
             });
         }
-        let mut reader = ObjectReader::default();
+        let mut reader = ObjectReader::new(wanted);
         reader.begin(&mut cursor.scanner);
         loop {
             let token = cursor.token()?;
@@ -93,17 +125,22 @@ impl Event {
                     kind,
                     meta: reader.meta,
                     table: None,
+                    type_at,
                 });
             }
         }
     }
 
-    fn read_protobuf(document: &[u8]) -> Result<Self, Broken> {
+    fn read_protobuf(document: &[u8], wanted: Wanted) -> Result<Self, Broken> {
         let (mut kind, mut object) = (Once::new("type"), Once::new("object"));
+        let (mut at, mut type_at) = (0, 0..0);
         for field in Fields::of(document) {
             let field = field?;
+            let range = at..at + field.bytes.len();
+            at = range.end;
             match field.number {
                 field::watch_event::TYPE => {
+                    type_at = range;
                     kind.set(EventType::parse(protobuf::text(field.content()?)?)?)?
                 }
                 field::watch_event::OBJECT => object.set(field.content()?)?,
@@ -126,18 +163,19 @@ impl Event {
         let envelope = Envelope::read(raw.take().unwrap_or_default())?;
         let mut meta = ObjectMeta::default();
         if kind != EventType::Error {
-            protobuf::read_meta(envelope.raw, &mut meta)?;
+            protobuf::read_meta(envelope.raw, wanted, &mut meta)?;
         }
         Ok(Self {
             kind,
             meta,
             table: None,
+            type_at,
         })
     }
 }
 
-/// `type`, and where `object` lies, of an event in any order of its members.
-fn members(document: &[u8]) -> Result<(EventType, Range<usize>), Broken> {
+/// `type` and where it lies, and where `object` lies, of an event in any order of its members.
+fn members(document: &[u8]) -> Result<(EventType, Range<usize>, Range<usize>), Broken> {
     let mut cursor = Cursor::new(document);
     let (mut kind, mut object) = (Once::new("type"), Once::new("object"));
     if cursor.token()? != Token::BeginObject {
@@ -160,7 +198,11 @@ fn members(document: &[u8]) -> Result<(EventType, Range<usize>), Broken> {
                 if cursor.token()? != Token::String {
                     return Err(Broken::Not("watch event of a known type"));
                 }
-                kind.set(EventType::parse(cursor.scanner.text().unwrap_or_default())?)?;
+                let known = EventType::parse(cursor.scanner.text().unwrap_or_default())?;
+                let end = cursor.scanner.offset();
+                // The word may be written with escapes, which are no shorter.
+                let start = quote_before(document, end)?;
+                kind.set((known, start..end))?;
             }
             Some("object") => {
                 let first = cursor.token()?;
@@ -172,11 +214,18 @@ fn members(document: &[u8]) -> Result<(EventType, Range<usize>), Broken> {
         }
     }
     cursor.finish()?;
-    let kind = kind.take().ok_or(Broken::Not("watch event with a type"))?;
+    let (kind, type_at) = kind.take().ok_or(Broken::Not("watch event with a type"))?;
     let object = object
         .take()
         .ok_or(Broken::Not("watch event with an object"))?;
-    Ok((kind, object))
+    Ok((kind, type_at, object))
+}
+
+/// Where the string begins that ends at `end`, one without an escaped quote.
+fn quote_before(document: &[u8], end: usize) -> Result<usize, Broken> {
+    let inner = document.get(..end.saturating_sub(1)).unwrap_or_default();
+    let quote = inner.iter().rposition(|byte| *byte == b'"');
+    quote.ok_or(Broken::Not("watch event of a known type"))
 }
 
 #[cfg(test)]

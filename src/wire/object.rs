@@ -3,6 +3,7 @@
 use super::Broken;
 use super::json::Scanner;
 use super::json::Token;
+use super::labels::Labels;
 
 /// Annotation of the bookmark that ends the initial events of a watch (KEP-3157; `InitialEventsAnnotationKey` in
 /// apimachinery `pkg/apis/meta/v1/types.go`).
@@ -21,6 +22,18 @@ pub struct ObjectMeta {
     pub resource_version: String,
     /// Whether [`INITIAL_EVENTS_END`] is annotated with `true`.
     pub initial_events_end: bool,
+    /// `metadata.labels`, where they were [`Wanted`].
+    pub labels: Labels,
+}
+
+/// How much of an object's metadata is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// What names the object.
+    #[default]
+    Names,
+    /// Its labels too.
+    Labels,
 }
 
 impl ObjectMeta {
@@ -35,6 +48,7 @@ impl ObjectMeta {
             text.clear();
         }
         self.initial_events_end = false;
+        self.labels.clear();
     }
 }
 
@@ -44,11 +58,14 @@ impl ObjectMeta {
 pub struct ObjectReader {
     /// What was read so far; whole when [`Self::on`] says so.
     pub meta: ObjectMeta,
+    wanted: Wanted,
     /// Depth of the object's members.
     base: usize,
     place: Place,
     key: Key,
     seen: u8,
+    /// The label whose value comes next.
+    label: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +74,7 @@ enum Place {
     Members,
     Metadata,
     Annotations,
+    Labels,
 }
 
 /// The member whose value comes next.
@@ -71,11 +89,16 @@ enum Key {
     ResourceVersion,
     Annotations,
     InitialEventsEnd,
+    Labels,
+    /// Any label.
+    Label,
 }
 
 impl Key {
-    fn of(place: Place, text: Option<&[u8]>) -> Self {
+    fn of(place: Place, wanted: Wanted, text: Option<&[u8]>) -> Self {
         match (place, text) {
+            (Place::Metadata, Some(b"labels")) if wanted == Wanted::Labels => Self::Labels,
+            (Place::Labels, _) => Self::Label,
             (Place::Members, Some(b"metadata")) => Self::Metadata,
             (Place::Metadata, Some(b"name")) => Self::Name,
             (Place::Metadata, Some(b"namespace")) => Self::Namespace,
@@ -92,7 +115,8 @@ impl Key {
     /// Its bit among those seen, and its name for the error.
     fn once(self) -> Option<(u8, &'static str)> {
         match self {
-            Self::Other => None,
+            // Labels look after themselves.
+            Self::Other | Self::Label => None,
             Self::Metadata => Some((1, "metadata")),
             Self::Name => Some((2, "metadata.name")),
             Self::Namespace => Some((4, "metadata.namespace")),
@@ -100,11 +124,20 @@ impl Key {
             Self::ResourceVersion => Some((16, "metadata.resourceVersion")),
             Self::Annotations => Some((32, "metadata.annotations")),
             Self::InitialEventsEnd => Some((64, INITIAL_EVENTS_END)),
+            Self::Labels => Some((128, "metadata.labels")),
         }
     }
 }
 
 impl ObjectReader {
+    /// A reader of so much.
+    pub fn new(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            ..Self::default()
+        }
+    }
+
     /// Starts over, right after `scanner` reported the object's `{`.
     pub fn begin(&mut self, scanner: &mut Scanner) {
         self.meta.clear();
@@ -118,11 +151,21 @@ impl ObjectReader {
     /// Takes the next token, and says whether it ended the object. Decides how deep `scanner` looks until then.
     ///
     /// # Errors
-    /// [`Broken::Twice`].
+    /// [`Broken::Twice`], or [`Broken::Not`] where labels are wanted and are no strings.
     pub fn on(&mut self, token: Token, scanner: &mut Scanner) -> Result<bool, Broken> {
         match token {
+            // A label that cannot be read is not one that is absent.
+            Token::BeginObject | Token::BeginArray | Token::Null | Token::Scalar
+                if self.key == Key::Label =>
+            {
+                return Err(Broken::Not("label"));
+            }
             Token::Key => {
-                self.key = Key::of(self.place, scanner.key());
+                self.key = Key::of(self.place, self.wanted, scanner.key());
+                if self.key == Key::Label {
+                    let text = scanner.text().ok_or(Broken::Not("label"))?;
+                    text.clone_into(&mut self.label);
+                }
                 if let Some((bit, name)) = self.key.once() {
                     if self.seen & bit != 0 {
                         return Err(Broken::Twice(name));
@@ -133,12 +176,14 @@ impl ObjectReader {
             Token::BeginObject => match self.key {
                 Key::Metadata => self.enter(Place::Metadata, scanner),
                 Key::Annotations => self.enter(Place::Annotations, scanner),
+                Key::Labels => self.enter(Place::Labels, scanner),
                 Key::Other
                 | Key::Name
                 | Key::Namespace
                 | Key::Uid
                 | Key::ResourceVersion
-                | Key::InitialEventsEnd => {
+                | Key::InitialEventsEnd
+                | Key::Label => {
                     self.key = Key::Other;
                 }
             },
@@ -146,7 +191,7 @@ impl ObjectReader {
                 let members = match self.place {
                     Place::Members => self.base,
                     Place::Metadata => self.base + 1,
-                    Place::Annotations => self.base + 2,
+                    Place::Annotations | Place::Labels => self.base + 2,
                 };
                 // The end of a member's value, not of the object it is a member of.
                 if scanner.depth() == members {
@@ -156,7 +201,16 @@ impl ObjectReader {
                     Place::Members => return Ok(true),
                     Place::Metadata => self.enter(Place::Members, scanner),
                     Place::Annotations => self.enter(Place::Metadata, scanner),
+                    Place::Labels => {
+                        self.meta.labels.seal()?;
+                        self.enter(Place::Metadata, scanner);
+                    }
                 }
+            }
+            Token::String if self.key == Key::Label => {
+                let value = scanner.text().ok_or(Broken::Not("label"))?;
+                self.meta.labels.push(&self.label, value);
+                self.key = Key::Other;
             }
             Token::String => self.text(scanner.text().unwrap_or_default()),
             Token::BeginArray | Token::EndArray | Token::Comma | Token::Null | Token::Scalar => {
@@ -179,7 +233,7 @@ impl ObjectReader {
             Key::Uid => self.meta.uid.push_str(text),
             Key::ResourceVersion => self.meta.resource_version.push_str(text),
             Key::InitialEventsEnd => self.meta.initial_events_end = text == "true",
-            Key::Other | Key::Metadata | Key::Annotations => {}
+            Key::Other | Key::Metadata | Key::Annotations | Key::Labels | Key::Label => {}
         }
         self.key = Key::Other;
     }

@@ -8,6 +8,7 @@ use bytes::BufMut;
 use super::Broken;
 use super::object::INITIAL_EVENTS_END;
 use super::object::ObjectMeta;
+use super::object::Wanted;
 
 /// What every stored or sent object begins with (`apimachinery pkg/runtime/serializer/protobuf`).
 pub const MAGIC: &[u8] = b"k8s\0";
@@ -44,6 +45,7 @@ pub mod field {
         pub const NAMESPACE: u32 = 3;
         pub const UID: u32 = 5;
         pub const RESOURCE_VERSION: u32 = 6;
+        pub const LABELS: u32 = 11;
         pub const ANNOTATIONS: u32 = 12;
     }
     pub mod map_entry {
@@ -314,11 +316,11 @@ pub fn kind_of(type_meta: &[u8]) -> Result<&str, Broken> {
     Ok(kind.take().unwrap_or_default())
 }
 
-/// Reads the metadata of an object's own message (no envelope) into `meta`.
+/// Reads the metadata of an object's own message (no envelope) into `meta`, so much as is `wanted`.
 ///
 /// # Errors
 /// [`Broken`]: broken fields, or a field of interest twice (gogo/protobuf merges messages and keeps the last string).
-pub fn read_meta(object: &[u8], meta: &mut ObjectMeta) -> Result<(), Broken> {
+pub fn read_meta(object: &[u8], wanted: Wanted, meta: &mut ObjectMeta) -> Result<(), Broken> {
     meta.clear();
     let mut metadata = Once::new("metadata");
     for field in Fields::of(object) {
@@ -336,7 +338,15 @@ pub fn read_meta(object: &[u8], meta: &mut ObjectMeta) -> Result<(), Broken> {
             field::object_meta::UID => &mut meta.uid,
             field::object_meta::RESOURCE_VERSION => &mut meta.resource_version,
             field::object_meta::ANNOTATIONS => {
-                meta.initial_events_end |= ends_initial_events(field.content()?)?;
+                let (key, value) = map_entry(field.content()?)?;
+                meta.initial_events_end |= key == INITIAL_EVENTS_END.as_bytes() && value == b"true";
+                continue;
+            }
+            field::object_meta::LABELS => {
+                if wanted == Wanted::Labels {
+                    let (key, value) = map_entry(field.content()?)?;
+                    meta.labels.push(text(key)?, text(value)?);
+                }
                 continue;
             }
             _ => continue,
@@ -348,10 +358,11 @@ pub fn read_meta(object: &[u8], meta: &mut ObjectMeta) -> Result<(), Broken> {
         seen |= 1 << field.number;
         target.push_str(text(field.content()?)?);
     }
-    Ok(())
+    meta.labels.seal()
 }
 
-fn ends_initial_events(entry: &[u8]) -> Result<bool, Broken> {
+/// Key and value of a `map<string, string>` entry.
+fn map_entry(entry: &[u8]) -> Result<(&[u8], &[u8]), Broken> {
     let (mut key, mut value) = (Once::new("key"), Once::new("value"));
     for field in Fields::of(entry) {
         let field = field?;
@@ -361,7 +372,10 @@ fn ends_initial_events(entry: &[u8]) -> Result<bool, Broken> {
             _ => {}
         }
     }
-    Ok(key.take() == Some(INITIAL_EVENTS_END.as_bytes()) && value.take() == Some(b"true"))
+    Ok((
+        key.take().unwrap_or_default(),
+        value.take().unwrap_or_default(),
+    ))
 }
 
 /// The text of a string field.

@@ -9,6 +9,7 @@ use super::json::Scanner;
 use super::json::Token;
 use super::object::ObjectMeta;
 use super::object::ObjectReader;
+use super::object::Wanted;
 
 /// Reads one row from its tokens: the metadata of `object`, and where that lies.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,14 @@ enum Place {
 }
 
 impl RowReader {
+    /// A reader of so much of each row's object.
+    pub fn new(wanted: Wanted) -> Self {
+        Self {
+            object: ObjectReader::new(wanted),
+            ..Self::default()
+        }
+    }
+
     /// Starts over, right after `scanner` reported the row's `{`.
     pub fn begin(&mut self, scanner: &mut Scanner) {
         self.object.meta.clear();
@@ -118,11 +127,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a Table, right after `cursor` reported its `{`. Ranges are offsets of that cursor's document.
+    /// Reads a Table, of its rows' objects so much as is `wanted`, right after `cursor` reported its `{`. Ranges are offsets of that cursor's document.
     ///
     /// # Errors
     /// [`Broken`]: not JSON, no Table, or a member of interest that occurs twice.
-    pub fn read(cursor: &mut Cursor<'_>) -> Result<Self, Broken> {
+    pub fn read(cursor: &mut Cursor<'_>, wanted: Wanted) -> Result<Self, Broken> {
         let depth = cursor.scanner.depth();
         let mut table = Self {
             members: cursor.scanner.offset(),
@@ -157,7 +166,7 @@ impl Table {
                 }
                 Some("rows") => {
                     once(&mut rows, "rows")?;
-                    table.rows = read_rows(cursor, depth)?;
+                    table.rows = read_rows(cursor, depth, wanted)?;
                 }
                 _ => {
                     let first = cursor.token()?;
@@ -240,7 +249,7 @@ fn columns(cursor: &mut Cursor<'_>, depth: usize) -> Result<Columns, Broken> {
     Ok(Columns::Present(end - 1..cursor.scanner.offset()))
 }
 
-fn read_rows(cursor: &mut Cursor<'_>, depth: usize) -> Result<Vec<Row>, Broken> {
+fn read_rows(cursor: &mut Cursor<'_>, depth: usize, wanted: Wanted) -> Result<Vec<Row>, Broken> {
     let mut rows = Vec::new();
     let first = cursor.token()?;
     if first == Token::Null {
@@ -249,7 +258,7 @@ fn read_rows(cursor: &mut Cursor<'_>, depth: usize) -> Result<Vec<Row>, Broken> 
     if first != Token::BeginArray {
         return Err(Broken::Not("Table"));
     }
-    let mut reader = RowReader::default();
+    let mut reader = RowReader::new(wanted);
     loop {
         cursor.scanner.look(depth + 1);
         match cursor.token()? {

@@ -255,6 +255,19 @@ READER = {
         ("apiregistration.k8s.io", "apiservices"),
     ]
 }
+OFFERED = {
+    (verb, group, resource, "*")
+    for verb in ("get", "list", "watch")
+    for group, resource in [
+        ("", "nodes"),
+        ("", "persistentvolumes"),
+        ("metrics.k8s.io", "nodes"),
+        ("storage.k8s.io", "storageclasses"),
+        ("networking.k8s.io", "ingressclasses"),
+        ("scheduling.k8s.io", "priorityclasses"),
+        ("node.k8s.io", "runtimeclasses"),
+    ]
+}
 OWN, READS = "capsule-proxy:capsule-proxy", "kube-tenant-proxy:reader:capsule-proxy"
 
 
@@ -268,7 +281,7 @@ def the_proxy_may_become_its_reader_and_review_tokens_and_nothing_else():
 @test
 def the_reader_may_read_exactly_what_is_narrowed_and_what_it_is_narrowed_by():
     for case in CASES:
-        assert grants(rules(objects(case), READS)) == READER, case.name
+        assert grants(rules(objects(case), READS)) == READER | OFFERED, case.name
 
 
 @test
@@ -312,10 +325,23 @@ def impersonating_others_is_a_switch_and_can_be_limited_by_name():
 def what_is_switched_off_is_not_asked_for():
     quiet = template("--set", "options.roleBindingReflector=false", "--set", "config.authentication.tokenReview.enabled=false")
     assert grants(rules(quiet, OWN)) == IMPERSONATE_READER
-    assert grants(rules(quiet, READS)) == {grant for grant in READER if grant[2] != "rolebindings"}
+    assert grants(rules(quiet, READS)) == {grant for grant in READER | OFFERED if grant[2] != "rolebindings"}
     assert "--enable-reflector=false" in arguments(quiet)
     none = template("--set", "rbac.enabled=false")
     assert not [d for d in none if d["apiVersion"].startswith("rbac.")]
+
+
+@test
+def kinds_that_rules_show_are_named_one_by_one():
+    assert grants(rules(template("--set", "rbac.reader.proxySettings=false"), READS)) == READER
+    kind = "rbac.reader.clusterResources[0]"
+    more = template("--set", f"{kind}.apiGroups={{gateway.networking.k8s.io}}", "--set", f"{kind}.resources={{gatewayclasses}}")
+    added = {(verb, "gateway.networking.k8s.io", "gatewayclasses", "*") for verb in ("get", "list", "watch")}
+    assert grants(rules(more, READS)) == READER | OFFERED | added
+    for group, resource in [("*", "gatewayclasses"), ("gateway.networking.k8s.io", "*"), ("", "secrets"), ("", "pods/log")]:
+        wrong = ["--set-json", f'{kind}={{"apiGroups": ["{group}"], "resources": ["{resource}"]}}']
+        done = run([HELMS["Helm 4"], "template", "capsule-proxy", str(CHART), *wrong])
+        assert done.returncode != 0 and "clusterResources" in done.stderr, (group, resource, done.stderr)
 
 
 def pod(documents):

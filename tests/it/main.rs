@@ -42,6 +42,7 @@ mod providers;
 mod reader;
 mod reflectors;
 mod replicas;
+mod rules;
 mod secrecy;
 mod selectors;
 mod sight;

@@ -330,6 +330,11 @@ fn proxy() -> Vec<(&'static str, Value)> {
                     ]
                 ),
                 read("rbac.authorization.k8s.io", &["rolebindings"]),
+                read("", &["nodes", "persistentvolumes"]),
+                read("storage.k8s.io", &["storageclasses"]),
+                read("networking.k8s.io", &["ingressclasses"]),
+                read("scheduling.k8s.io", &["priorityclasses"]),
+                read("node.k8s.io", &["runtimeclasses"]),
                 read("apiextensions.k8s.io", &["customresourcedefinitions"]),
                 read("apiregistration.k8s.io", &["apiservices"]),
             ]),

@@ -30,10 +30,7 @@ pub(super) fn read(data: &Value, rejected: &mut Vec<Rejected>) -> Vec<Claim> {
             Ok(name) => {
                 said.insert(name, Said::Name);
             }
-            Err(why) => rejected.push(Rejected {
-                field: NAMESPACES,
-                why,
-            }),
+            Err(why) => rejected.push(Rejected::new(NAMESPACES, why)),
         }
     }
     for entry in list(data, SPACES, rejected) {
@@ -47,9 +44,9 @@ pub(super) fn read(data: &Value, rejected: &mut Vec<Rejected>) -> Vec<Claim> {
             }
             (Ok(name), Err(why)) => {
                 said.insert(name, Said::Unreadable);
-                rejected.push(Rejected { field: SPACES, why });
+                rejected.push(Rejected::new(SPACES, why));
             }
-            (Err(why), Ok(_) | Err(_)) => rejected.push(Rejected { field: SPACES, why }),
+            (Err(why), Ok(_) | Err(_)) => rejected.push(Rejected::new(SPACES, why)),
         }
     }
     said.into_iter()

@@ -23,6 +23,7 @@ use crate::tenancy::membership::ClaimOf;
 use crate::tenancy::membership::Membership;
 use crate::tenancy::membership::judge;
 use crate::tenancy::subject::Subject;
+use crate::wire::labels::Labels;
 
 impl Index {
     pub(super) fn put(&mut self, fact: Fact, now: Timestamp, changes: &mut Changes) {
@@ -34,6 +35,10 @@ impl Index {
                 self.change_binding(&fact.namespace, &fact.name, subjects, changes);
             }
             Fact::Configuration(fact) => self.put_configuration(fact, changes),
+            Fact::Setting(fact) => {
+                self.change_setting(&fact.namespace, &fact.name, fact.subjects, changes)
+            }
+            Fact::Global(fact) => self.change_global(&fact.name, fact.rules, changes),
         }
     }
 
@@ -41,6 +46,7 @@ impl Index {
         match key {
             Key::Tenant(uid) => {
                 if let Some(tenant) = self.tenants.remove(uid) {
+                    self.touch_viewers(uid, changes);
                     self.change_owners(uid, &tenant.owners, &Owners::default(), changes);
                     self.change_claims(uid, &tenant.claims, &[], now, changes);
                 }
@@ -52,6 +58,7 @@ impl Index {
                     .and_then(|place| place.namespace.take());
                 if removed.is_some() {
                     self.touch_bound(name, changes);
+                    self.select(name, changes);
                     self.judge(name, now, changes);
                 }
             }
@@ -59,18 +66,31 @@ impl Index {
                 self.change_binding(namespace, name, Box::default(), changes)
             }
             Key::Configuration => self.put_configuration(ConfigurationFact::default(), changes),
+            Key::Setting(namespace, name) => {
+                self.change_setting(namespace, name, Vec::new(), changes)
+            }
+            Key::Global(name) => self.change_global(name, Vec::new(), changes),
         }
     }
 
     fn put_tenant(&mut self, fact: TenantFact, now: Timestamp, changes: &mut Changes) {
-        let (before, claimed) = match self.tenants.remove(&fact.uid) {
+        let before = self.tenants.remove(&fact.uid);
+        let shows_otherwise = before
+            .as_ref()
+            .is_none_or(|it| it.listed != fact.listed || it.offers != fact.offers);
+        let (before, claimed) = match before {
             Some(tenant) => (tenant.owners, tenant.claims),
             None => (Owners::default(), Vec::new()),
         };
         let owners = before.after(&fact);
         self.change_owners(&fact.uid, &before, &owners, changes);
         let TenantFact {
-            uid, name, claims, ..
+            uid,
+            name,
+            claims,
+            listed,
+            offers,
+            ..
         } = fact;
         self.tenants.insert(
             uid.clone(),
@@ -78,16 +98,25 @@ impl Index {
                 name,
                 owners,
                 claims: Vec::new(),
+                listed,
+                offers,
             },
         );
+        if shows_otherwise {
+            self.touch_tenant(&uid, changes);
+        }
         self.change_claims(&uid, &claimed, &claims, now, changes);
         if let Some(tenant) = self.tenants.get_mut(&uid) {
             tenant.claims = claims;
         }
     }
 
-    fn put_namespace(&mut self, fact: NamespaceFact, now: Timestamp, changes: &mut Changes) {
+    fn put_namespace(&mut self, mut fact: NamespaceFact, now: Timestamp, changes: &mut Changes) {
         let name = fact.name.clone();
+        if !self.cluster_scoped {
+            // Nothing selects by them, and there are many namespaces.
+            fact.labels = Labels::default();
+        }
         let before = self
             .places
             .entry(name.clone())
@@ -97,6 +126,7 @@ impl Index {
         if before.is_none() {
             self.touch_bound(&name, changes);
         }
+        self.select(&name, changes);
         self.judge(&name, now, changes);
     }
 
@@ -244,13 +274,14 @@ impl Index {
             .iter()
             .filter(|uid| !after.tenants.contains(uid))
         {
+            self.touch_tenant(uid, changes);
+            self.unview(uid, &name);
             if let Some(members) = self.members.get_mut(uid) {
                 members.remove(&name);
                 if members.is_empty() {
                     self.members.remove(uid);
                 }
             }
-            self.touch_owners(uid, changes);
         }
         for uid in after
             .tenants
@@ -261,15 +292,18 @@ impl Index {
                 .entry(uid.clone())
                 .or_default()
                 .insert(name.clone());
-            self.touch_owners(uid, changes);
+            self.view(uid, &name);
+            self.touch_tenant(uid, changes);
         }
         self.forget_if_empty(&name);
     }
 
-    fn touch_owners(&self, uid: &Uid, changes: &mut Changes) {
+    /// Whoever sees the Tenant.
+    fn touch_tenant(&self, uid: &Uid, changes: &mut Changes) {
         if let Some(tenant) = self.tenants.get(uid) {
             changes.touched.extend(tenant.owners.all.iter().cloned());
         }
+        self.touch_viewers(uid, changes);
     }
 
     fn touch_bound(&self, name: &Namespace, changes: &mut Changes) {
@@ -279,7 +313,7 @@ impl Index {
     }
 
     /// Changes what names `subject`; `change` says whether that may change what he sees.
-    fn update(
+    pub(super) fn update(
         &mut self,
         subject: &Subject,
         changes: &mut Changes,
@@ -297,7 +331,7 @@ impl Index {
         }
     }
 
-    fn forget_if_empty(&mut self, name: &Namespace) {
+    pub(super) fn forget_if_empty(&mut self, name: &Namespace) {
         if self.places.get(name).is_some_and(Place::is_empty) {
             self.places.remove(name);
         }

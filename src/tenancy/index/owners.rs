@@ -37,8 +37,11 @@ impl Owners {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::k8s::names::ObjectName;
+    use crate::tenancy::facts::Offers;
     use crate::tenancy::facts::Uid;
 
     fn subjects(names: &str) -> BTreeSet<Subject> {
@@ -59,6 +62,8 @@ mod tests {
                 status_owners: subjects(status),
                 caught_up: *caught_up,
                 claims: Vec::new(),
+                listed: BTreeMap::new(),
+                offers: Offers::new(),
             });
         }
         owners.all

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::k8s::names::ObjectName;
 use crate::tenancy::facts::NamespaceFact;
+use crate::tenancy::facts::SettingSubject;
 use crate::tenancy::facts::Uid;
 use crate::tenancy::membership::ClaimOf;
 use crate::tenancy::membership::Membership;
@@ -20,6 +21,8 @@ pub(super) struct Place {
     pub(super) membership: Membership,
     /// Whom its RoleBindings name; those that name nobody who counts are not here.
     pub(super) bindings: HashMap<ObjectName, Box<[Subject]>>,
+    /// Its ProxySettings.
+    pub(super) settings: HashMap<ObjectName, Vec<SettingSubject>>,
 }
 
 impl Place {
@@ -49,7 +52,16 @@ impl Place {
         self.bindings.values().flatten()
     }
 
+    /// Everyone whom a ProxySetting here names, as often as he is named.
+    pub(super) fn viewers(&self) -> impl Iterator<Item = &Subject> {
+        let named = self.settings.values().flatten();
+        named.map(|named| &named.subject)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.namespace.is_none() && self.claims.is_empty() && self.bindings.is_empty()
+        self.namespace.is_none()
+            && self.claims.is_empty()
+            && self.bindings.is_empty()
+            && self.settings.is_empty()
     }
 }

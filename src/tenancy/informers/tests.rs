@@ -160,7 +160,7 @@ fn oil() -> Cluster {
 #[tokio::test]
 async fn what_is_listed_is_known_before_it_is_ready_and_what_changes_arrives() {
     let world = World::following(oil()).await;
-    assert_eq!(world.readiness.pending().len(), 4);
+    assert_eq!(world.readiness.pending().len(), 6);
     world.ready().await;
     let mut alice = world.tenancy.present(&identity("alice", &[]));
     assert_eq!(text(&alice), "[a]");

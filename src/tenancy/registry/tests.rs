@@ -55,6 +55,8 @@ fn tenant(uid: &str, owners: &str, names: &str) -> Event {
         status_owners: BTreeSet::new(),
         caught_up: true,
         claims: claims.collect(),
+        listed: std::collections::BTreeMap::new(),
+        offers: crate::tenancy::facts::Offers::new(),
     }))
 }
 
@@ -64,6 +66,7 @@ fn namespace(name: &str, created: Option<Timestamp>, parents: &[&str]) -> Event 
         uid: Uid::new(name),
         created,
         parents: parents.iter().map(|uid| Uid::new(uid)).collect(),
+        labels: crate::wire::labels::Labels::default(),
     }))
 }
 
@@ -264,7 +267,7 @@ async fn silence_makes_it_unready_and_then_stale() {
         role_bindings: false,
         ..Settings::default()
     });
-    assert_eq!(tenancy.age().len(), 3);
+    assert_eq!(tenancy.age().len(), 5);
     for (seconds, expected) in [
         (0, Freshness::Fresh),
         (119, Freshness::Fresh),

@@ -6,6 +6,7 @@ use crate::k8s::media::Shape;
 use crate::k8s::media::TableVersion;
 use crate::wire::event::Event;
 use crate::wire::event::EventType;
+use crate::wire::object::Wanted;
 use crate::wire::protobuf::Envelope;
 use crate::wire::protobuf::Fields;
 use crate::wire::protobuf::Value;
@@ -41,7 +42,9 @@ fn in_protobuf_it_is_a_status_in_its_envelope_behind_its_length() {
         document.len()
     );
     assert_eq!(
-        Event::read(Layout::Protobuf, document).unwrap().kind,
+        Event::read(Layout::Protobuf, document, Wanted::Names)
+            .unwrap()
+            .kind,
         EventType::Error
     );
 

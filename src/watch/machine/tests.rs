@@ -122,9 +122,13 @@ impl Session {
             media: form.media(),
             keep: Keep::Names(Arc::new(names)),
             rows,
+            kind: ObjectKind {
+                api_version: "v1".to_owned(),
+                kind: "Namespace".to_owned(),
+            },
         };
         Self {
-            watch: Watch::open(view, client, start).unwrap(),
+            watch: Watch::open(view, client, start, Memory::default()).unwrap(),
             outbox: Outbox::new(),
             got: Vec::new(),
             positions: Vec::new(),

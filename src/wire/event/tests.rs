@@ -4,7 +4,7 @@ use super::*;
 use crate::wire::table::Columns;
 
 fn json(layout: Layout, document: &str) -> Result<Event, Broken> {
-    Event::read(layout, document.as_bytes())
+    Event::read(layout, document.as_bytes(), Wanted::Names)
 }
 
 fn named(name: &str, resource_version: &str) -> ObjectMeta {
@@ -209,6 +209,7 @@ mod protobuf_events {
         let read = Event::read(
             Layout::Protobuf,
             &event("MODIFIED", &[(1, b"oil-dev"), (6, b"41")]),
+            Wanted::Names,
         )
         .unwrap();
         assert_eq!(
@@ -219,6 +220,7 @@ mod protobuf_events {
         let read = Event::read(
             Layout::Protobuf,
             &event("BOOKMARK", &[(6, b"50"), (12, entry)]),
+            Wanted::Names,
         )
         .unwrap();
         assert!(read.meta.initial_events_end && read.kind == EventType::Bookmark);
@@ -240,7 +242,10 @@ mod protobuf_events {
             ("half an event", whole[..whole.len() - 1].to_vec()),
             ("nothing", Vec::new()),
         ] {
-            assert!(Event::read(Layout::Protobuf, &bytes).is_err(), "{why}");
+            assert!(
+                Event::read(Layout::Protobuf, &bytes, Wanted::Names).is_err(),
+                "{why}"
+            );
         }
     }
 }

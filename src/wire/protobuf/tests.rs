@@ -1,6 +1,7 @@
 //! Tests of `wire::protobuf`.
 
 use super::*;
+use crate::wire::labels::Labels;
 
 fn meta(fields: &[(u32, &[u8])]) -> Vec<u8> {
     let mut metadata = Vec::new();
@@ -19,7 +20,7 @@ fn object(metadata: &[u8]) -> Vec<u8> {
 
 fn read(object: &[u8]) -> Result<ObjectMeta, Broken> {
     let mut meta = ObjectMeta::default();
-    read_meta(object, &mut meta).map(|()| meta)
+    read_meta(object, Wanted::Labels, &mut meta).map(|()| meta)
 }
 
 #[test]
@@ -45,6 +46,7 @@ fn metadata_is_read_between_fields_that_we_do_not_know() {
             uid: "u-1".to_owned(),
             resource_version: "41".to_owned(),
             initial_events_end: true,
+            labels: Labels::default(),
         })
     );
 }
@@ -132,4 +134,23 @@ fn an_envelope_is_read_in_any_order_but_never_encoded() {
         Envelope::read(&envelope(&[(2, b"a"), (3, b"gzip")])).is_err(),
         "encoded"
     );
+}
+
+#[test]
+fn labels_are_read_where_they_are_wanted() {
+    let label = |key: &[u8], value: &[u8]| meta(&[(1, key), (2, value)]);
+    let (tier, empty) = (label(b"tier", b"gold"), label(b"empty", b""));
+    let labelled = object(&meta(&[(1, b"a"), (11, &tier), (11, &empty)]));
+    let labels_of = |wanted| {
+        let mut meta = ObjectMeta::default();
+        read_meta(&labelled, wanted, &mut meta).map(|()| meta.labels)
+    };
+    let labels = labels_of(Wanted::Labels).unwrap();
+    assert_eq!(
+        (labels.get("tier"), labels.get("empty"), labels.get("a")),
+        (Some("gold"), Some(""), None)
+    );
+    assert_eq!(labels_of(Wanted::Names), Ok(Labels::default()));
+    let twice = object(&meta(&[(1, b"a"), (11, &tier), (11, &tier)]));
+    assert_eq!(read(&twice), Err(Broken::Twice("a label")));
 }

@@ -15,6 +15,14 @@ pub const RELEASE: &str = "capsule-proxy";
 /// A release that may speak for others.
 pub const IMPERSONATING: &str = "capsule-proxy-impersonating";
 
+/// A release whose reader may read [`KINDS`] too.
+pub const WITH_RULES: &str = "capsule-proxy-with-rules";
+/// Kinds that rules show parts of in tests.
+const KINDS: &str = r#"[
+    {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"]},
+    {"apiGroups": ["it.example.com"], "resources": ["widgets"]}
+]"#;
+
 /// Service account and roles of `release`.
 pub fn rights(release: &str) -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -36,6 +44,10 @@ pub fn rights(release: &str) -> Vec<Value> {
     if release == IMPERSONATING {
         helm.args(["--set", "upstream.impersonate.enabled=true"]);
         helm.args(["--set", "upstream.impersonate.extraKeys={oid}"]);
+    }
+    if release == WITH_RULES {
+        let kinds = format!("rbac.reader.clusterResources={KINDS}");
+        helm.args(["--set-json", &kinds]);
     }
     documents(&output(&mut helm))
 }
@@ -64,6 +76,14 @@ pub fn collection(object: &Value) -> String {
         "CustomResourceDefinition" => {
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions".to_owned()
         }
+        "GlobalProxySettings" => "/apis/capsule.clastix.io/v1beta1/globalproxysettings".to_owned(),
+        "Node" => "/api/v1/nodes".to_owned(),
+        "PersistentVolume" => "/api/v1/persistentvolumes".to_owned(),
+        "StorageClass" => "/apis/storage.k8s.io/v1/storageclasses".to_owned(),
+        "IngressClass" => "/apis/networking.k8s.io/v1/ingressclasses".to_owned(),
+        "PriorityClass" => "/apis/scheduling.k8s.io/v1/priorityclasses".to_owned(),
+        "RuntimeClass" => "/apis/node.k8s.io/v1/runtimeclasses".to_owned(),
+        "Widget" => "/apis/it.example.com/v1/widgets".to_owned(),
         other => panic!("the tests do not know where a {other} belongs"),
     }
 }

@@ -45,6 +45,7 @@ struct Proxies {
     token: OnceCell<Proxy>,
     impersonate: OnceCell<Proxy>,
     review: OnceCell<Proxy>,
+    cluster_scoped: OnceCell<Proxy>,
 }
 
 /// Who signs people's tokens.
@@ -214,6 +215,17 @@ impl World {
         proxy.get_or_init(|| Proxy::start(self, setup)).await
     }
 
+    /// One that they share in which `clusterResources` and GlobalProxySettings act, for the kinds in [`chart::KINDS`].
+    pub async fn proxy_with_rules(&'static self) -> &'static Proxy {
+        let start = || async {
+            self.install(chart::WITH_RULES).await;
+            let mut setup = Setup::default();
+            setup.tenancy.rules.cluster_scoped = true;
+            Proxy::start(self, setup).await
+        };
+        self.proxies.cluster_scoped.get_or_init(start).await
+    }
+
     /// A token of `name`, member of `groups`.
     pub async fn token(&self, name: &str, groups: &[&str]) -> String {
         self.mint(json!({"upn": name, "groups": groups}), 3600)
@@ -315,7 +327,7 @@ impl World {
     }
 
     /// Creates an object that may be there already.
-    async fn create(&self, object: &Value) {
+    pub async fn create(&self, object: &Value) {
         match self
             .admin(Method::POST, &chart::collection(object), Some(object))
             .await
