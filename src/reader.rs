@@ -112,13 +112,22 @@ struct Metadata {
 impl ReaderError {
     /// Whether the API server answered that it serves no such kind.
     pub fn says_no_such_kind(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Whether the API server answered that the reader may not read the kind.
+    pub fn says_no_such_right(&self) -> bool {
+        self.code() == Some(403)
+    }
+
+    fn code(&self) -> Option<u16> {
         match self {
             Self::Position {
                 cause: kube::Error::Api(status),
                 ..
-            } => status.code == 404,
+            } => Some(status.code),
             Self::Position { .. } | Self::Client(_) | Self::Request(_) | Self::NoPosition(_) => {
-                false
+                None
             }
         }
     }

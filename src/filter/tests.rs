@@ -5,8 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::k8s::label_selector::LabelSelector;
 use crate::k8s::media::TableVersion;
 use crate::k8s::names::Namespace;
+use crate::k8s::names::ObjectName;
+use crate::tenancy::grant::Objects;
 use crate::wire::protobuf::MAGIC;
 use crate::wire::protobuf::put;
 use crate::wire::protobuf::put_integer;
@@ -760,4 +763,119 @@ proptest! {
 
 fn named(media: Media, body: &[u8]) -> Result<String, Broken> {
     meta_of(media, body, Wanted::Names).map(|meta| meta.name)
+}
+
+/// Objects labelled `tier=gold`, and the one called `b`.
+fn gold_or_b() -> Keep {
+    let gold = LabelSelector::parse("tier=gold").unwrap();
+    let b = Objects::Named([ObjectName::parse("b").unwrap()].into());
+    Keep::Any([Objects::Labelled(gold), b].into())
+}
+
+#[test]
+fn items_are_dropped_by_labels_wherever_these_stand() {
+    let keep = gold_or_b();
+    for (item, passes) in [
+        (
+            r#"{"metadata":{"name":"a","labels":{"tier":"gold"}}}"#,
+            true,
+        ),
+        (
+            r#"{"metadata":{"labels":{"tier":"gold","x":"y"},"name":"a"},"kind":"X"}"#,
+            true,
+        ),
+        (
+            r#"{"spec":{"labels":{"tier":"gold"}},"metadata":{"name":"a","labels":{"t\u0069er":"go\u006cd"}}}"#,
+            true,
+        ),
+        (r#"{"metadata":{"name":"b"}}"#, true),
+        (
+            r#"{"metadata":{"name":"a","labels":{"tier":"silver"}}}"#,
+            false,
+        ),
+        (r#"{"metadata":{"name":"a","labels":{}}}"#, false),
+        (r#"{"metadata":{"name":"a","labels":null}}"#, false),
+        (
+            r#"{"metadata":{"name":"a"},"labels":{"tier":"gold"}}"#,
+            false,
+        ),
+        (
+            r#"{"metadata":{"name":"a","annotations":{"tier":"gold"}},"spec":{"metadata":{"labels":{"tier":"gold"}}}}"#,
+            false,
+        ),
+    ] {
+        let list = |items: &str| {
+            format!(
+                r#"{{"apiVersion":"v1","items":[{items}],"kind":"XList","metadata":{{"resourceVersion":"7"}}}}"#
+            )
+        };
+        let expected = if passes { item } else { "" };
+        check_json(
+            item,
+            JSON,
+            &keep,
+            RowObjects::Keep,
+            &list(item),
+            &list(expected),
+        );
+        let row = |object: &str| format!(r#"{{"cells":["a"],"object":{object}}}"#);
+        let table = |rows: &str| {
+            format!(
+                r#"{{"kind":"Table","metadata":{{"resourceVersion":"7"}},"columnDefinitions":[],"rows":[{rows}]}}"#
+            )
+        };
+        for (rows, stripped) in [(RowObjects::Keep, item), (RowObjects::Strip, "null")] {
+            let expected = if passes { row(stripped) } else { String::new() };
+            check_json(
+                item,
+                TABLE,
+                &keep,
+                rows,
+                &table(&row(item)),
+                &table(&expected),
+            );
+        }
+    }
+}
+
+#[test]
+fn labels_that_cannot_be_read_end_the_list() {
+    let keep = gold_or_b();
+    for labels in [
+        r#"{"tier":1}"#,
+        r#"{"tier":null}"#,
+        r#"{"tier":["gold"]}"#,
+        r#"{"tier":{"a":"gold"}}"#,
+        r#"{"tier":"silver","tier":"gold"}"#,
+        r#"{"tier":"silver"},"labels":{"tier":"gold"}"#,
+    ] {
+        let list = format!(
+            r#"{{"kind":"XList","metadata":{{}},"items":[{{"metadata":{{"name":"a","labels":{labels}}}}}]}}"#
+        );
+        let out = run(JSON, &keep, RowObjects::Keep, list.as_bytes(), list.len());
+        assert!(out.is_err(), "{labels}");
+        // Where they are not wanted they are nobody's business.
+        let by_name = only(&["a"]);
+        let named = run(
+            JSON,
+            &by_name,
+            RowObjects::Keep,
+            list.as_bytes(),
+            list.len(),
+        );
+        assert!(named.is_ok(), "{labels}");
+    }
+}
+
+#[test]
+fn names_are_noted_of_what_may_be_seen() {
+    let list = concat!(
+        r#"{"kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"7"},"items":["#,
+        r#"{"metadata":{"name":"a","labels":{"tier":"gold"}}},{"metadata":{"name":"c"}},{"metadata":{"name":"b"}}]}"#
+    );
+    let mut filter = ListFilter::for_names(gold_or_b());
+    let mut out = BytesMut::new();
+    filter.push(list.as_bytes(), &mut out).unwrap();
+    let seen = filter.finish(&mut out).unwrap();
+    assert_eq!(seen.names, ["a".into(), "b".into()]);
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::*;
+use k8s_openapi::api::authorization::v1::ResourceRule;
+
 use crate::catalog::Catalog;
+use crate::catalog::ReadableKinds;
 use crate::catalog::ServedElsewhere;
 use crate::identity::AuthenticatorId;
 use crate::identity::Extra;
@@ -13,8 +16,13 @@ use crate::identity::GroupsUnknown;
 use crate::identity::Proof;
 use crate::identity::UpstreamMode;
 use crate::identity::UserName;
+use crate::k8s::label_selector::LabelSelector;
 use crate::k8s::names::Namespace;
 use crate::k8s::names::ObjectName;
+use crate::tenancy::grant::Grant;
+use crate::tenancy::grant::Kinds;
+use crate::tenancy::grant::NamePattern;
+use crate::tenancy::grant::Objects;
 use crate::tenancy::scope::Generation;
 use crate::tenancy::scope::Standing;
 use crate::tenancy::scope::Visible;
@@ -33,6 +41,8 @@ fn catalog() -> Catalog {
         "items": [{"metadata": {}, "versions": [{"version": "v1", "resources": [
             resource("namespaces", "Namespace", "Cluster"),
             resource("pods", "Pod", "Namespaced"),
+            resource("nodes", "Node", "Cluster"),
+            resource("persistentvolumes", "PersistentVolume", "Cluster"),
         ]}]}],
     });
     let groups = serde_json::json!({
@@ -539,4 +549,233 @@ fn an_owner_sees_his_tenants_by_name_and_who_owns_none_gets_his_own_refusal() {
     ] {
         assert_eq!(plan_of(&standing, &none, &format!("GET {target}")), plan);
     }
+}
+
+/// A member with these grants: group, plural, objects, whether lists show them.
+fn granted(grants: &[(&str, &str, Objects, bool)]) -> Standing {
+    let grant = |(group, plural, objects, lists): &(&str, &str, Objects, bool)| Grant {
+        kinds: Kinds::One(GroupResource::new(group, plural)),
+        objects: objects.clone(),
+        lists: *lists,
+    };
+    Standing::Member(Arc::new(Visible {
+        grants: Arc::new(grants.iter().map(grant).collect()),
+        ..Visible::default()
+    }))
+}
+
+fn labelled(text: &str) -> Objects {
+    Objects::Labelled(LabelSelector::parse(text).unwrap())
+}
+
+fn called(names: &[&str]) -> Objects {
+    let names = names.iter().map(|name| ObjectName::parse(name).unwrap());
+    Objects::Named(names.collect())
+}
+
+/// The plan where the reader may read `nodes` and what it always reads.
+fn plan_with_nodes(standing: &Standing, line: &str) -> String {
+    let rule = |group: &str, plural: &str| ResourceRule {
+        verbs: ["get", "list", "watch"].map(str::to_owned).into(),
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(vec![plural.to_owned()]),
+        resource_names: None,
+    };
+    let rules = [
+        rule("", "nodes"),
+        rule("", "namespaces"),
+        rule("capsule.clastix.io", "tenants"),
+    ];
+    let readable = Readable::Known(Arc::new(ReadableKinds::of_rules(&rules)));
+    let scope = Scope {
+        generation: Generation(1),
+        standing: standing.clone(),
+    };
+    let who = identity(Ok(Vec::new()));
+    let what = request(line, &HeaderMap::new());
+    let catalog = catalog().with_readable(readable);
+    told(&decide(
+        &who,
+        &what,
+        &catalog,
+        &scope,
+        &OwnRights::none_count(),
+    ))
+}
+
+#[test]
+fn rules_are_pushed_down_where_one_selector_says_them_and_filtered_else() {
+    let nodes = "/api/v1/nodes";
+    let pattern = Objects::Matching(NamePattern::new("^a").unwrap());
+    for (objects, expected) in [
+        (
+            vec![Objects::All],
+            format!("list as reader {nodes}?limit=5"),
+        ),
+        (
+            vec![labelled("a=1")],
+            format!("list as reader {nodes}?labelSelector=a=1&limit=5"),
+        ),
+        (
+            vec![labelled("a=1"), labelled("a=2")],
+            format!("list as reader {nodes}?labelSelector=a in (1,2)&limit=5"),
+        ),
+        (
+            vec![labelled("a=1"), Objects::All],
+            format!("list as reader {nodes}?limit=5"),
+        ),
+        (
+            vec![labelled("a=1"), labelled("b=1")],
+            format!("list as reader {nodes} keep any of 2"),
+        ),
+        (
+            vec![called(&["n1"])],
+            format!("list as reader {nodes}?fieldSelector=metadata.name=n1&limit=5"),
+        ),
+        (
+            vec![called(&["n1", "n2"])],
+            format!("list as reader {nodes} keep any of 1"),
+        ),
+        (
+            vec![called(&["n1"]), labelled("a=1")],
+            format!("list as reader {nodes} keep any of 2"),
+        ),
+        (
+            vec![pattern],
+            format!("list as reader {nodes} keep any of 1"),
+        ),
+        (vec![], format!("forward as user {nodes}?limit=5")),
+    ] {
+        let grants: Vec<_> = objects
+            .iter()
+            .map(|objects| ("", "nodes", objects.clone(), true))
+            .collect();
+        let plan = plan_with_nodes(&granted(&grants), &format!("GET {nodes}?limit=5"));
+        assert_eq!(plan, expected, "{objects:?}");
+    }
+}
+
+#[test]
+fn a_watch_by_labels_begins_with_what_its_client_holds() {
+    let alice = granted(&[
+        ("", "nodes", labelled("a=1"), true),
+        ("", "nodes", labelled("b=1"), true),
+    ]);
+    let watch = "/api/v1/nodes?labelSelector=c&watch=1";
+    for (more, seed) in [
+        ("", ""),
+        ("&resourceVersion=0", ""),
+        ("&resourceVersion=7&sendInitialEvents=true", ""),
+        (
+            "&resourceVersion=7",
+            " after as reader /api/v1/nodes?labelSelector=c&resourceVersion=7&resourceVersionMatch=Exact",
+        ),
+    ] {
+        let plan = plan_with_nodes(&alice, &format!("GET {watch}{more}"));
+        assert!(
+            plan.starts_with("watch as reader /api/v1/nodes?labelSelector=c&watch=true"),
+            "{plan}"
+        );
+        assert!(plan.ends_with(&format!(" keep any of 2{seed}")), "{plan}");
+    }
+    let pushed = granted(&[("", "nodes", labelled("a=1"), true)]);
+    let plan = plan_with_nodes(&pushed, "GET /api/v1/nodes?watch=1&resourceVersion=7");
+    assert_eq!(
+        plan,
+        "watch as reader /api/v1/nodes?labelSelector=a=1&watch=true&resourceVersion=7"
+    );
+}
+
+#[test]
+fn one_object_is_tried_as_the_reader_only_where_a_rule_could_show_it() {
+    let (first, forward) = (
+        "first as user /api/v1/nodes/n1 then as reader /api/v1/nodes/n1",
+        "forward as user /api/v1/nodes/n1",
+    );
+    for (objects, lists, expected) in [
+        (labelled("a=1"), true, first),
+        (labelled("a=1"), false, first),
+        (called(&["n1"]), true, first),
+        (called(&["n2"]), true, forward),
+        (Objects::All, true, first),
+    ] {
+        let alice = granted(&[("", "nodes", objects.clone(), lists)]);
+        assert_eq!(
+            plan_with_nodes(&alice, "GET /api/v1/nodes/n1"),
+            expected,
+            "{objects:?}"
+        );
+    }
+    // What only a GET shows is in no list: he has no list.
+    let alice = granted(&[("", "nodes", labelled("a=1"), false)]);
+    assert_eq!(
+        plan_with_nodes(&alice, "GET /api/v1/nodes"),
+        "forward as user /api/v1/nodes"
+    );
+}
+
+#[test]
+fn what_the_reader_may_not_read_or_a_rule_does_not_name_is_the_users_own() {
+    let alice = granted(&[
+        ("", "nodes", labelled("a=1"), true),
+        ("", "persistentvolumes", Objects::All, true),
+    ]);
+    for (line, expected) in [
+        (
+            "GET /api/v1/persistentvolumes",
+            "unreadable as user /api/v1/persistentvolumes",
+        ),
+        (
+            "GET /api/v1/persistentvolumes?watch=1",
+            "unreadable as user /api/v1/persistentvolumes?watch=1",
+        ),
+        (
+            "GET /api/v1/persistentvolumes/v",
+            "forward as user /api/v1/persistentvolumes/v",
+        ),
+        (
+            "GET /api/v1/namespaces/x/nodes",
+            "forward as user /api/v1/namespaces/x/nodes",
+        ),
+        (
+            "GET /api/v1/namespaces/x/nodes/n1",
+            "forward as user /api/v1/namespaces/x/nodes/n1",
+        ),
+        (
+            "GET /api/v1/nodes/n1/status",
+            "forward as user /api/v1/nodes/n1/status",
+        ),
+        (
+            "GET /api/v1/nodes/n1/proxy/metrics",
+            "forward as user /api/v1/nodes/n1/proxy/metrics",
+        ),
+        (
+            "DELETE /api/v1/nodes/n1",
+            "forward as user /api/v1/nodes/n1",
+        ),
+        ("DELETE /api/v1/nodes", "forward as user /api/v1/nodes"),
+        ("PATCH /api/v1/nodes/n1", "forward as user /api/v1/nodes/n1"),
+        ("POST /api/v1/nodes", "forward as user /api/v1/nodes"),
+        (
+            "GET /api/v1/namespaces",
+            "list as reader /api/v1/namespaces?labelSelector=kubernetes.io/metadata.name,!kubernetes.io/metadata.name",
+        ),
+        (
+            "GET /apis/capsule.clastix.io/v1beta2/tenants",
+            "forward as user /apis/capsule.clastix.io/v1beta2/tenants",
+        ),
+    ] {
+        assert_eq!(plan_with_nodes(&alice, line), expected, "{line}");
+    }
+}
+
+#[test]
+fn unknown_groups_leave_a_rules_kind_to_the_users_own_rights() {
+    let who = identity(Err(GroupsUnknown::Unresolvable));
+    let alice = granted(&[("", "nodes", labelled("a=1"), true)]);
+    let what = request("GET /api/v1/nodes", &HeaderMap::new());
+    assert_eq!(
+        decided(&who, &alice, &no(), &what),
+        "unreadable as user /api/v1/nodes"
+    );
 }

@@ -16,9 +16,11 @@ use crate::k8s::list_options::ContinueToken;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::GroupResource;
 use crate::policy;
+use crate::reader::ReaderError;
 use crate::tenancy::scope::Generation;
 use crate::watch::guard::Admit;
 use crate::watch::guard::Guard;
+use crate::watch::guard::Mode;
 use crate::watch::guard::Now;
 use crate::watch::guard::Position;
 
@@ -199,7 +201,14 @@ impl Proxy {
             .position(&holder.kind.resource, &holder.kind.version)
             .await
         {
-            Ok(fresh) => fresh,
+            Ok(fresh) => Position::parse(&fresh.0),
+            // An aggregated API may have none, or none that compare: nothing may be resumed there, and all may be listed.
+            Err(ReaderError::NoPosition(_)) => None,
+            // Nobody is narrowed for a kind that the reader may no longer read, and what this process handed out is
+            // remembered: who may see all himself is not kept waiting for what nobody can tell.
+            Err(error) if holder.now.mode == Mode::Forwarded && error.says_no_such_right() => {
+                Some(Position(0))
+            }
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -208,7 +217,7 @@ impl Proxy {
                 return Err(Reject::Stale);
             }
         };
-        let fresh = Position::parse(&fresh.0).ok_or(Reject::Stale)?;
+        let fresh = fresh.unwrap_or(Position::NEVER);
         self.positions
             .guard()
             .on_floor(&holder.who, &holder.kind.resource, fresh, holder.now);

@@ -29,6 +29,9 @@ use crate::tenancy::scope::Generation;
 pub struct Position(pub u128);
 
 impl Position {
+    /// Above every position that is ever given: what is known to be at or below it is known of all.
+    pub const NEVER: Self = Self(u128::MAX);
+
     /// A well-formed resourceVersion: decimal, no leading zero, not `0` (KEP-5504; apimachinery
     /// `pkg/util/resourceversion`). Others are no position: nothing is known of their order.
     pub fn parse(text: &str) -> Option<Self> {

@@ -84,10 +84,15 @@ async fn the_whole_reader_reads_what_is_narrowed_and_no_more(world: &'static Wor
     let caller = account(world, &whole).await;
     let names = caller.get(NAMESPACES).await.names();
     assert!(names.contains(&"kube-system".to_owned()), "{names:?}");
+    for path in ["/api/v1/nodes", "/apis/storage.k8s.io/v1/storageclasses"] {
+        let answer = caller.get(path).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text());
+    }
     for path in [
         "/api/v1/secrets",
         "/api/v1/pods",
-        "/api/v1/nodes",
+        "/api/v1/nodes/testbed-node/proxy/metrics",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
         "/api/v1/namespaces/default/configmaps",
     ] {
         let answer = caller.get(path).await;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use super::*;
+use crate::tenancy::grant::Grant;
+use crate::tenancy::grant::Objects;
 
 fn dynamic(value: Value) -> DynamicObject {
     serde_json::from_value(value).unwrap()
@@ -211,5 +213,267 @@ fn capsule_users_come_from_the_status_or_else_from_the_spec() {
     assert_eq!(
         fact.ignored_groups,
         [GroupName::parse("admins").unwrap()].into()
+    );
+}
+
+fn offers_of(spec: &Value) -> (Offers, Vec<String>) {
+    let reading = tenant(&dynamic(
+        json!({"metadata": {"name": "oil", "uid": "t"}, "spec": spec}),
+    ));
+    let rejected = reading.rejected.iter().map(ToString::to_string);
+    (reading.fact.unwrap().offers, rejected.collect())
+}
+
+/// The objects of `kind` that a Tenant of this `spec` offers, each in a word.
+fn offered(spec: &Value, kind: ProxyKind) -> Vec<String> {
+    let (offers, _) = offers_of(spec);
+    let told = |grant: &Grant| match &grant.objects {
+        Objects::All => "all".to_owned(),
+        Objects::Labelled(selector) => selector.print(),
+        Objects::Named(names) => format!("{names:?}").replace("ObjectName", ""),
+        Objects::Matching(pattern) => format!("{pattern:?}"),
+    };
+    offers[&kind].iter().map(told).collect()
+}
+
+#[test]
+fn what_a_tenant_does_not_say_it_does_not_offer_but_for_nodes() {
+    let bare = json!({});
+    assert_eq!(offered(&bare, ProxyKind::Nodes), ["all", "all"]);
+    assert_eq!(
+        offered(&json!({"nodeSelector": {}}), ProxyKind::Nodes),
+        ["all", "all"]
+    );
+    let selected = json!({"nodeSelector": {"pool": "a", "disk": "ssd"}});
+    assert_eq!(offered(&selected, ProxyKind::Nodes), ["disk=ssd,pool=a"; 2]);
+    for kind in [
+        ProxyKind::StorageClasses,
+        ProxyKind::IngressClasses,
+        ProxyKind::PriorityClasses,
+        ProxyKind::RuntimeClasses,
+    ] {
+        assert_eq!(offered(&bare, kind), [""; 0]);
+    }
+    assert_eq!(
+        offered(&bare, ProxyKind::PersistentVolumes),
+        ["capsule.clastix.io/tenant=oil"]
+    );
+}
+
+#[test]
+fn classes_are_offered_by_any_of_what_is_said() {
+    let allowed = json!({
+        "allowed": ["b", "a"], "default": "c", "allowedRegex": "^x",
+        "matchLabels": {"k": "v"}, "matchExpressions": [{"key": "l", "operator": "Exists"}],
+    });
+    let expected = [
+        r#"{("a"), ("b"), ("c")}"#,
+        r#"NamePattern(Regex("^x"))"#,
+        "k=v,l",
+    ];
+    for (spec, kind) in [
+        (
+            json!({"storageClasses": allowed}),
+            ProxyKind::StorageClasses,
+        ),
+        (
+            json!({"priorityClasses": allowed}),
+            ProxyKind::PriorityClasses,
+        ),
+        (
+            json!({"runtimeClasses": allowed}),
+            ProxyKind::RuntimeClasses,
+        ),
+        (
+            json!({"ingressOptions": {"allowedClasses": allowed}}),
+            ProxyKind::IngressClasses,
+        ),
+    ] {
+        assert_eq!(offered(&spec, kind), expected);
+    }
+    let nothing = json!({"storageClasses": {"allowed": [], "allowedRegex": "", "default": "", "matchLabels": {}}});
+    assert_eq!(offered(&nothing, ProxyKind::StorageClasses), [""; 0]);
+}
+
+#[test]
+fn what_of_a_tenants_offers_cannot_be_read_is_not_offered_and_named() {
+    for (spec, kind, left, rejected) in [
+        (
+            json!({"nodeSelector": ["a"]}),
+            ProxyKind::Nodes,
+            None,
+            "/spec/nodeSelector is of the wrong type",
+        ),
+        (
+            json!({"nodeSelector": {"a": 1}}),
+            ProxyKind::Nodes,
+            None,
+            "/spec/nodeSelector has a label that is no string",
+        ),
+        (
+            json!({"storageClasses": {"allowed": ["a"], "allowedRegex": "("}}),
+            ProxyKind::StorageClasses,
+            Some(1),
+            "/spec/storageClasses/allowedRegex is no usable regular expression",
+        ),
+        (
+            json!({"storageClasses": {"allowed": ["a/b", "c"]}}),
+            ProxyKind::StorageClasses,
+            Some(1),
+            "/spec/storageClasses/allowed is no name",
+        ),
+        (
+            json!({"storageClasses": "fast"}),
+            ProxyKind::StorageClasses,
+            Some(0),
+            "/spec/storageClasses is of the wrong type",
+        ),
+        (
+            json!({"storageClasses": {"matchExpressions": [{"key": "a", "operator": "Like"}]}}),
+            ProxyKind::StorageClasses,
+            Some(0),
+            "/spec/storageClasses/matchLabels has an unknown operator",
+        ),
+    ] {
+        let (offers, said) = offers_of(&spec);
+        assert_eq!(offers.get(&kind).map(|grants| grants.len()), left, "{spec}");
+        assert_eq!(said, [rejected]);
+    }
+}
+
+#[test]
+fn owners_list_the_kinds_that_say_list() {
+    let reading = tenant(&dynamic(json!({
+        "metadata": {"name": "oil", "uid": "t"},
+        "spec": {"owners": [
+            {"kind": "User", "name": "alice", "proxySettings": [
+                {"kind": "Nodes", "operations": ["List", "Update"]},
+                {"kind": "StorageClasses", "operations": ["Update", "Delete"]},
+                {"kind": "Secrets", "operations": ["List"]},
+                {"kind": "Nodes"},
+            ]},
+            {"kind": "User", "name": "alice", "proxySettings": [{"kind": "PersistentVolumes", "operations": ["List"]}]},
+            {"kind": "Robot", "name": "x", "proxySettings": [{"kind": "Nodes", "operations": ["List"]}]},
+            {"kind": "Group", "name": "devs"},
+        ]},
+    })));
+    let fact = reading.fact.unwrap();
+    let alice = Subject::of_capsule("User", "alice").unwrap();
+    assert_eq!(
+        fact.listed,
+        [(
+            alice,
+            [ProxyKind::Nodes, ProxyKind::PersistentVolumes].into()
+        )]
+        .into()
+    );
+    let rejected: Vec<String> = reading.rejected.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        rejected,
+        [
+            "spec.owners[0].proxySettings[2] names an unknown kind",
+            "spec.owners[0].proxySettings[3] is of the wrong type",
+            "/spec/owners is of an unknown kind",
+        ]
+    );
+}
+
+#[test]
+fn a_rule_is_read_whole_or_not_at_all() {
+    let rule = |part: &str, value: Value| {
+        let mut rule = json!({"apiGroups": ["", "apps/*"], "resources": ["nodes", "*"],
+            "selector": {"matchLabels": {"a": "b"}}});
+        rule[part] = value;
+        let object = json!({"metadata": {"name": "g"}, "spec": {"rules": [{
+            "subjects": [{"kind": "User", "name": "alice"}, {"kind": "User", "name": ""}],
+            "clusterResources": [rule]}]}});
+        let reading = global(&dynamic(object));
+        let fact = reading.fact.unwrap();
+        assert_eq!(names(&fact.rules[0].subjects), "u:alice");
+        let said: Vec<String> = reading.rejected.iter().map(ToString::to_string).collect();
+        let (subject, rest) = said.split_first().unwrap();
+        assert_eq!(subject, "spec.rules[0].subjects[1] is empty");
+        (
+            fact.rules[0]
+                .grants
+                .iter()
+                .map(|grant| grant.lists)
+                .collect::<Vec<_>>(),
+            rest.join(", "),
+        )
+    };
+    assert_eq!(rule("operations", Value::Null), (vec![true], String::new()));
+    assert_eq!(rule("operations", json!([])), (vec![true], String::new()));
+    assert_eq!(
+        rule("operations", json!(["List"])),
+        (vec![true], String::new())
+    );
+    assert_eq!(
+        rule("operations", json!(["Get", "Update"])),
+        (vec![false], String::new())
+    );
+    for (part, value, why) in [
+        (
+            "operations",
+            json!(["Update"]),
+            "operations has neither List nor Get",
+        ),
+        (
+            "operations",
+            json!("List"),
+            "operations is of the wrong type",
+        ),
+        ("apiGroups", json!("apps"), "apiGroups is of the wrong type"),
+        ("apiGroups", json!([1]), "apiGroups is of the wrong type"),
+        ("resources", Value::Null, "resources is of the wrong type"),
+        (
+            "selector",
+            json!({}),
+            "selector is empty and selects nothing",
+        ),
+        ("selector", Value::Null, "selector is no object"),
+        (
+            "selector",
+            json!({"matchLabels": {"a b": "c"}}),
+            "selector has a bad key",
+        ),
+    ] {
+        let (grants, said) = rule(part, value);
+        assert_eq!(grants, [true; 0], "{part}: {said}");
+        let expected = format!("spec.rules[0].clusterResources[0].{why}");
+        assert!(said.starts_with(&expected), "{said}, not {expected}");
+    }
+}
+
+#[test]
+fn a_proxy_setting_is_read_for_each_of_its_subjects() {
+    let reading = setting(&dynamic(json!({
+        "metadata": {"name": "s", "namespace": "oil-dev"},
+        "spec": {"subjects": [
+            {"kind": "ServiceAccount", "name": "system:serviceaccount:ci:bot",
+                "proxySettings": [{"kind": "RuntimeClasses", "operations": ["List"]}],
+                "clusterResources": [{"apiGroups": ["*"], "resources": ["*"],
+                    "selector": {"matchLabels": {"a": "b"}}}]},
+            {"kind": "ServiceAccount", "name": "bot"},
+        ]},
+    })));
+    let fact = reading.fact.unwrap();
+    assert_eq!(
+        (fact.namespace.as_str(), fact.name.as_str()),
+        ("oil-dev", "s")
+    );
+    let [bot] = fact.subjects.as_slice() else {
+        panic!("{fact:?}")
+    };
+    assert_eq!(names([&bot.subject]), "u:system:serviceaccount:ci:bot");
+    assert_eq!(bot.listed, [ProxyKind::RuntimeClasses].into());
+    // Whoever may write in one namespace gives no sight of other namespaces and Tenants.
+    let namespaces = crate::k8s::names::GroupResource::new("", "namespaces");
+    let nodes = crate::k8s::names::GroupResource::new("", "nodes");
+    assert!(!bot.grants[0].covers(&namespaces, "v1") && bot.grants[0].covers(&nodes, "v1"));
+    assert_eq!(reading.rejected.len(), 1);
+    assert_eq!(
+        reading.rejected[0].to_string(),
+        "spec.subjects[1] is no service account's name"
     );
 }

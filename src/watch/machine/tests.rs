@@ -1,5 +1,7 @@
 //! Tests of `watch::machine`.
 
+mod labels;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
