@@ -65,6 +65,20 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/*
+Labels and annotations of one object: those of every object, and those that a section of the values gives it.
+Call with (list . <section or nil>).
+*/}}
+{{- define "ktp.marks" -}}
+{{- $top := index . 0 -}}
+{{- $own := index . 1 | default dict -}}
+labels:
+  {{- merge (include "ktp.labels" $top | fromYaml) (get $own "labels" | default dict) | toYaml | nindent 2 }}
+{{- with include "ktp.annotations" (list $top (get $own "annotations")) }}
+{{ . }}
+{{- end }}
+{{- end -}}
+
 {{- define "ktp.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "ktp.fullname" .) -}}
