@@ -1,6 +1,7 @@
 """The chart under both Helms: lint, golden files, strict schemas, refusals, least power. Run by `tests/chart/run`."""
 
 import base64
+import importlib
 import json
 import re
 import shutil
@@ -255,7 +256,7 @@ def the_generated_secret_is_a_hook_that_nothing_deletes_and_its_absence_is_a_cho
     # Without a policy Helm takes before-hook-creation, which deletes what is there.
     assert annotations["helm.sh/hook-delete-policy"] == "hook-failed"
     for case in CASES[1:]:
-        expected = case.name in ("minimal", "impersonate", "daemonset", "incumbent")
+        expected = case.name not in ("walkthrough-own-certificate", "entra")
         assert any(d["kind"] == "Secret" for d in objects(case)) == expected, case.name
     for switch in ("options.enableSSL=false", "certManager.generateCertificates=true"):
         assert not [d for d in template("--set", switch) if d["kind"] == "Secret"], switch
@@ -378,5 +379,9 @@ def chart_crate_and_image_carry_one_version():
     crate = re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE).group(1)
     assert chart["version"] == chart["appVersion"] == crate, (chart["version"], chart["appVersion"], crate)
 
+
+# The tests of what is optional stand beside this file.
+for part in ("operation",):
+    importlib.import_module(part)
 
 run_all()

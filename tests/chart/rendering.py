@@ -94,6 +94,12 @@ def template(*arguments, helm="Helm 4", release="capsule-proxy"):
     return parse(output([HELMS[helm], "template", release, str(CHART), "-n", "capsule-system", *arguments]))
 
 
+def notes(*settings):
+    """What an operator reads after an install with these settings."""
+    install = [HELMS["Helm 4"], "install", "capsule-proxy", str(CHART), "-n", "capsule-system", "--dry-run=client"]
+    return output([*install, *settings]).split("\nNOTES:\n", 1)[1]
+
+
 def expect_refusal(settings, message):
     """Neither Helm renders these settings, and both say why in words that hold `message`."""
     for name, helm in HELMS.items():

@@ -97,6 +97,18 @@ labels:
 {{- end -}}
 {{- end -}}
 
+{{/* "true" where an autoscaler decides how many replicas there are. */}}
+{{- define "ktp.autoscaled" -}}
+{{- and .Values.autoscaling.enabled (eq .Values.kind "Deployment") -}}
+{{- end -}}
+
+{{/* "true" where there may be more than one replica, side by side for the scheduler to place. */}}
+{{- define "ktp.severalReplicas" -}}
+{{- $most := .Values.replicaCount -}}
+{{- if eq (include "ktp.autoscaled" .) "true" -}}{{- $most = .Values.autoscaling.maxReplicas -}}{{- end -}}
+{{- and (eq .Values.kind "Deployment") (gt (int $most) 1) -}}
+{{- end -}}
+
 {{/* A map of the incumbent's kind, with its `enabled` taken out: nothing where `enabled` is false. */}}
 {{- define "ktp.enabledMap" -}}
 {{- if ne (toString (get . "enabled")) "false" -}}

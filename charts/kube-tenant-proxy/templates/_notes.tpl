@@ -2,7 +2,7 @@
 {{- define "ktp.notes.values" -}}
 {{- $notes := list -}}
 
-{{- range $key := list "certManager" "ingress" "autoscaling" "serviceMonitor" "apiPriorityAndFairness" -}}
+{{- range $key := list "certManager" "ingress" "serviceMonitor" "apiPriorityAndFairness" -}}
 {{- $value := get $.Values $key -}}
 {{- $switch := ternary "generateCertificates" "enabled" (eq $key "certManager") -}}
 {{- if eq (toString (get $value $switch)) "true" -}}
@@ -29,6 +29,13 @@
 {{- end -}}
 {{- end -}}
 
+{{- if .Values.autoscaling.enabled -}}
+{{- if ne .Values.kind "Deployment" -}}
+{{- $notes = append $notes (printf "autoscaling.enabled=true has no effect with kind=%s: there is one proxy per node" .Values.kind) -}}
+{{- else if ne (int .Values.replicaCount) 1 -}}
+{{- $notes = append $notes (printf "replicaCount=%d has no effect beside autoscaling: set autoscaling.minReplicas" (int .Values.replicaCount)) -}}
+{{- end -}}
+{{- end -}}
 {{- if (get .Values "webhooks" | default dict).enabled -}}
 {{- $notes = append $notes "webhooks.enabled=true has no effect: the proxy needs no admission webhook" -}}
 {{- end -}}

@@ -174,8 +174,21 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with .Values.topologySpreadConstraints }}
+  {{- if .Values.topologySpreadConstraints }}
   topologySpreadConstraints:
-    {{- toYaml . | nindent 4 }}
+    {{- toYaml .Values.topologySpreadConstraints | nindent 4 }}
+  {{- else if eq (include "ktp.severalReplicas" .) "true" }}
+  # A wish, not a condition: on a cluster of one node the replicas still start.
+  topologySpreadConstraints:
+    {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+    - maxSkew: 1
+      topologyKey: {{ $key }}
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "ktp.selectorLabels" $ | nindent 10 }}
+      # The pods of an old version do not count against those of the new one.
+      matchLabelKeys: [pod-template-hash]
+    {{- end }}
   {{- end }}
 {{- end -}}

@@ -1,0 +1,49 @@
+"""What runs beside the proxy and looks after it: replicas, metrics, fairness, the test of a release."""
+
+from rendering import expect_refusal, notes, one, pod, template
+from sentences import test
+
+
+def kinds(documents):
+    return {d["kind"] for d in documents}
+
+
+@test
+def an_autoscaler_alone_decides_the_replicas():
+    documents = template("--set", "autoscaling.enabled=true", "--set", "replicaCount=5")
+    assert "replicas" not in one(documents, "Deployment")["spec"]
+    spec = one(documents, "HorizontalPodAutoscaler", "capsule-proxy")["spec"]
+    # Without metrics of its own the API server fills in its default.
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 3) and "metrics" not in spec and "behavior" not in spec
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "capsule-proxy"}
+    assert "replicaCount=5 has no effect" in notes("--set", "autoscaling.enabled=true", "--set", "replicaCount=5")
+    per_node = ["--set", "autoscaling.enabled=true", "--set", "kind=DaemonSet"]
+    assert "HorizontalPodAutoscaler" not in kinds(template(*per_node))
+    assert "autoscaling.enabled=true has no effect with kind=DaemonSet" in notes(*per_node)
+
+
+@test
+def several_replicas_are_spread_and_do_not_leave_together():
+    for settings, several in (
+        ([], False),
+        (["--set", "replicaCount=2"], True),
+        (["--set", "autoscaling.enabled=true"], True),
+        (["--set", "autoscaling.enabled=true", "--set", "autoscaling.maxReplicas=1", "--set", "replicaCount=2"], False),
+        (["--set", "kind=DaemonSet", "--set", "replicaCount=2"], False),
+    ):
+        documents = template(*settings)
+        constraints = pod(documents).get("topologySpreadConstraints", [])
+        keys = ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        assert [c["topologyKey"] for c in constraints] == (keys if several else []), settings
+        assert ("PodDisruptionBudget" in kinds(documents)) == several, settings
+    own = ["--set", "replicaCount=2", "--set", "topologySpreadConstraints[0].topologyKey=rack"]
+    assert pod(template(*own))["topologySpreadConstraints"] == [{"topologyKey": "rack"}]
+
+
+@test
+def an_autoscaler_that_cannot_work_is_refused():
+    on = ["--set", "autoscaling.enabled=true"]
+    expect_refusal([*on, "--set", "autoscaling.minReplicas=4"], "Set minReplicas to at most maxReplicas")
+    expect_refusal([*on, "--set", "autoscaling.minReplicas=0"], "minReplicas")
+    expect_refusal([*on, "--set", "autoscaling.targetCPUUtilizationPercentage=half"], "targetCPUUtilizationPercentage")
+    expect_refusal([*on, "--set", "autoscaling.behaviour.scaleDown.selectPolicy=Min"], "behaviour")
