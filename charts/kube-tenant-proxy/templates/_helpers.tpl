@@ -148,6 +148,7 @@ A Secret of that name which this release did not make is `existing`, whatever el
 {{- $full := include "ktp.fullname" . -}}
 {{- $names := list $full (printf "%s.%s" $full .Release.Namespace) (printf "%s.%s.svc" $full .Release.Namespace) (printf "%s.%s.svc.cluster.local" $full .Release.Namespace) -}}
 {{- range .Values.options.additionalSANs -}}{{- $names = append $names (toString .) -}}{{- end -}}
+{{- $names = concat $names (include "ktp.exposedHosts" . | fromYaml).hosts -}}
 {{- dict "names" (uniq $names) | toYaml -}}
 {{- end -}}
 

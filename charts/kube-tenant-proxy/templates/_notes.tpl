@@ -2,7 +2,7 @@
 {{- define "ktp.notes.values" -}}
 {{- $notes := list -}}
 
-{{- range $key := list "certManager" "ingress" "serviceMonitor" "apiPriorityAndFairness" -}}
+{{- range $key := list "certManager" "serviceMonitor" "apiPriorityAndFairness" -}}
 {{- $value := get $.Values $key -}}
 {{- $switch := ternary "generateCertificates" "enabled" (eq $key "certManager") -}}
 {{- if eq (toString (get $value $switch)) "true" -}}
