@@ -265,7 +265,7 @@ def the_generated_secret_is_a_hook_that_nothing_deletes_and_its_absence_is_a_cho
     # Without a policy Helm takes before-hook-creation, which deletes what is there.
     assert annotations["helm.sh/hook-delete-policy"] == "hook-failed"
     for case in CASES[1:]:
-        expected = case.name not in ("walkthrough-own-certificate", "entra")
+        expected = case.name not in ("walkthrough-own-certificate", "entra", "cert-manager", "cert-manager-public")
         assert any(d["kind"] == "Secret" for d in objects(case)) == expected, case.name
     for switch in ("options.enableSSL=false", "certManager.generateCertificates=true"):
         assert not [d for d in template("--set", switch) if d["kind"] == "Secret"], switch
@@ -390,7 +390,7 @@ def chart_crate_and_image_carry_one_version():
 
 
 # The tests of what is optional stand beside this file.
-for part in ("exposure", "operation"):
+for part in ("certificates", "exposure", "operation"):
     importlib.import_module(part)
 
 run_all()

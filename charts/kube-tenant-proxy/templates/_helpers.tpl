@@ -116,42 +116,6 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{/*
-Where the certificate comes from:
-  none       plain HTTP
-  existing   a Secret somebody else makes: mounted, never rendered, never changed
-  generated  the chart's own Secret: made once where there is none, kept by upgrades and by uninstall
-A Secret of that name which this release did not make is `existing`, whatever else is said.
-*/}}
-{{- define "ktp.certificate.mode" -}}
-{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ktp.fullname" .) -}}
-{{- if not .Values.options.enableSSL -}}none
-{{- else if .Values.options.certificateVolumeName -}}existing
-{{- else if eq (toString .Values.options.generateCertificates) "false" -}}existing
-{{- else if eq (toString .Values.certManager.generateCertificates) "true" -}}existing
-{{- else if and $secret (ne (include "ktp.certificate.madeBy" $secret) .Release.Name) -}}existing
-{{- else -}}generated
-{{- end -}}
-{{- end -}}
-
-{{- define "ktp.certificate.secretName" -}}
-{{- .Values.options.certificateVolumeName | default (include "ktp.fullname" .) -}}
-{{- end -}}
-
-{{/* The release that generated this Secret, from the mark it left on it. */}}
-{{- define "ktp.certificate.madeBy" -}}
-{{- dig "metadata" "annotations" "kube-tenant-proxy.io/generated-by" "" . -}}
-{{- end -}}
-
-{{/* The names in a generated certificate, as a YAML list under `names`. */}}
-{{- define "ktp.certificate.names" -}}
-{{- $full := include "ktp.fullname" . -}}
-{{- $names := list $full (printf "%s.%s" $full .Release.Namespace) (printf "%s.%s.svc" $full .Release.Namespace) (printf "%s.%s.svc.cluster.local" $full .Release.Namespace) -}}
-{{- range .Values.options.additionalSANs -}}{{- $names = append $names (toString .) -}}{{- end -}}
-{{- $names = concat $names (include "ktp.exposedHosts" . | fromYaml).hosts -}}
-{{- dict "names" (uniq $names) | toYaml -}}
-{{- end -}}
-
 {{/* The configuration file: `config`, with the issuer of `entra` put first. Nothing where neither says anything. */}}
 {{- define "ktp.config" -}}
 {{- $config := deepCopy .Values.config -}}

@@ -2,12 +2,28 @@
 {{- define "ktp.notes.values" -}}
 {{- $notes := list -}}
 
-{{- range $key := list "certManager" "serviceMonitor" "apiPriorityAndFairness" -}}
-{{- $value := get $.Values $key -}}
-{{- $switch := ternary "generateCertificates" "enabled" (eq $key "certManager") -}}
-{{- if eq (toString (get $value $switch)) "true" -}}
-{{- $cure := ternary ": make a Certificate of your own for the Secret above" "" (eq $key "certManager") -}}
-{{- $notes = append $notes (printf "%s.%s=true renders nothing in this version%s" $key $switch $cure) -}}
+{{- range $key := list "serviceMonitor" "apiPriorityAndFairness" -}}
+{{- if eq (toString (get (get $.Values $key) "enabled")) "true" -}}
+{{- $notes = append $notes (printf "%s.enabled=true renders nothing in this version" $key) -}}
+{{- end -}}
+{{- end -}}
+
+{{- with .Values.certManager -}}
+{{- $mode := include "ktp.certificate.mode" $ -}}
+{{- if and (eq (toString .generateCertificates) "true") (ne $mode "cert-manager") -}}
+{{- $why := ternary "options.enableSSL=false" "options.certificateVolumeName" (eq $mode "none") -}}
+{{- $notes = append $notes (printf "certManager.generateCertificates=true has no effect beside %s" $why) -}}
+{{- end -}}
+{{- if eq $mode "cert-manager" -}}
+{{- if eq (toString $.Values.options.generateCertificates) "true" -}}
+{{- $notes = append $notes "options.generateCertificates=true has no effect: cert-manager makes the certificate" -}}
+{{- end -}}
+{{- range $key := omit .ca "fields" | keys | sortAlpha -}}
+{{- $notes = append $notes (printf "certManager.ca.%s has no effect: set certManager.ca.fields" $key) -}}
+{{- end -}}
+{{- if and .externalCA.enabled .issuer.name -}}
+{{- $notes = append $notes (printf "certManager.externalCA has no effect: the %s %s signs" .issuer.kind .issuer.name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

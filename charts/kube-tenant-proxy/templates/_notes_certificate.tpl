@@ -9,9 +9,7 @@ Certificate
   None (options.enableSSL=false): tokens cross the network in the clear. Only behind something that ends TLS beside it.
 {{- else if eq $mode "generated" }}
   Made by the chart, with its own CA, in the Secret {{ $secret }}: valid for ten years, kept by upgrades and by uninstall.
-  {{ if and .Values.ingress.enabled (ne (include "ktp.ingress.tls" .) "passed") }}Whoever connects past the Ingress needs{{ else }}Users need{{ end }} its CA:
-    kubectl -n {{ $ns }} get secret {{ $secret }} -o jsonpath='{.data.ca}' | base64 -d > ca.crt
-    kubectl config set-cluster <cluster> --server={{ include "ktp.server" . }} --certificate-authority=ca.crt --embed-certs=true
+  {{ include "ktp.notes.ca" (list . "ca") }}
 {{- $names := (include "ktp.certificate.names" . | fromYaml).names }}
 {{- $live := lookup "v1" "Secret" $ns $secret }}
 {{- if $live }}
@@ -25,6 +23,23 @@ Certificate
 {{- else }}
   It is good for {{ join ", " $names }}.
 {{- end }}
+{{- else if eq $mode "cert-manager" }}
+{{- $issuer := include "ktp.certManager.issuer" . | fromYaml }}
+  By cert-manager, in the Secret {{ $secret }}, signed by the {{ $issuer.kind }} {{ $issuer.name }}, and renewed while the proxy runs.
+{{- if eq (include "ktp.certManager.ownIssuer" .) "true" }}
+  {{ include "ktp.notes.ca" (list . "ca.crt") }}
+{{- else }}
+  Users need the CA of that issuer, unless their machines trust it already.
+{{- end }}
+  It is good for {{ join ", " (include "ktp.certificate.names" . | fromYaml).names }}.
+{{- $live := include "ktp.certManager.live" . | fromYaml }}
+{{- $before := dig "spec" "issuerRef" "name" "" $live }}
+{{- if and $before (ne $before $issuer.name) }}
+  WARNING: until now it was signed by {{ dig "spec" "issuerRef" "kind" "Issuer" $live }} {{ $before }}. The CA changes, and every user needs the new one.
+{{- else if include "ktp.certificate.madeBy" (lookup "v1" "Secret" $ns $secret) }}
+  WARNING: until now it was made by the chart. The CA changes, and every user needs the new one; `ca` in the Secret is the
+  old one. For a clean Secret: kubectl -n {{ $ns }} delete secret {{ $secret }}
+{{- end }}
 {{- else }}
   Yours, in the Secret {{ $secret }}; options.additionalSANs has no effect on it.
 {{- if not (lookup "v1" "Secret" $ns $secret) }}
@@ -32,11 +47,25 @@ Certificate
     kubectl -n {{ $ns }} create secret tls {{ $secret }} --cert=tls.crt --key=tls.key
 {{- end }}
   A renewed one is taken up while the proxy runs, about a minute after the Secret has changed.
-{{- if .Capabilities.APIVersions.Has "cert-manager.io/v1" }}
-{{- if lookup "cert-manager.io/v1" "Certificate" $ns (printf "%s-serving-cert" $full) }}
-  WARNING: the Certificate {{ $full }}-serving-cert is not rendered by this chart, and an upgrade from Capsule's proxy
-  removes it: then nobody renews the Secret. Make a Certificate of your own for it.
+{{- $live := include "ktp.certManager.live" . | fromYaml }}
+{{- if and $live (eq $secret $full) }}
+{{- if eq (include "ktp.certManager.madeBy" $live) .Release.Name }}
+  WARNING: with these values the release no longer has the Certificate {{ $full }}-serving-cert, and nobody renews the
+  Secret. certManager.generateCertificates=true keeps it.
+{{- else }}
+  The Certificate {{ $full }}-serving-cert renews it, which is not of this release.
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* How a user trusts the certificate, the CA being under a key of the Secret. Call with (list . <key>). */}}
+{{- define "ktp.notes.ca" -}}
+{{- $key := index . 1 | replace "." "\\." -}}
+{{- with index . 0 -}}
+{{- $past := and .Values.ingress.enabled (ne (include "ktp.ingress.tls" .) "passed") -}}
+{{ ternary "Whoever connects past the Ingress needs" "Users need" $past }} its CA:
+    kubectl -n {{ .Release.Namespace }} get secret {{ include "ktp.certificate.secretName" . }} -o jsonpath='{.data.{{ $key }}}' | base64 -d > ca.crt
+    kubectl config set-cluster <cluster> --server={{ include "ktp.server" . }} --certificate-authority=ca.crt --embed-certs=true
+{{- end -}}
 {{- end -}}
