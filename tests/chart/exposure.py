@@ -1,6 +1,6 @@
 """How the proxy is reached, and from where."""
 
-from rendering import expect_refusal, notes, one, template
+from rendering import expect_refusal, notes, one, pod, template
 from sentences import test
 
 INGRESS = ["--set", "ingress.enabled=true", "--set", "ingress.hosts[0].host=proxy.example.com"]
@@ -49,6 +49,25 @@ def a_generated_certificate_is_good_for_the_names_that_users_connect_to():
         assert names.split(",")[-1] == "proxy.example.com", settings
 
 
+POLICY = ["--set", "networkPolicy.enabled=true"]
+
+
+@test
+def a_network_policy_lets_users_in_and_the_proxy_out_and_names_each_port_of_the_pod():
+    documents = template(*POLICY)
+    spec = one(documents, "NetworkPolicy", "capsule-proxy")["spec"]
+    assert spec["podSelector"] == one(documents, "Deployment")["spec"]["selector"]
+    sources = {rule["ports"][0]["port"]: rule.get("from", "anybody") for rule in spec["ingress"]}
+    assert sources == {"proxy": "anybody", "probe": "anybody", "metrics": [{"namespaceSelector": {}}]}
+    assert sorted(sources) == sorted(port["name"] for port in pod(documents)["containers"][0]["ports"])
+    assert [port["port"] for rule in spec["egress"] for port in rule["ports"]] == [53, 53, 443, 6443]
+    assert all("to" not in rule for rule in spec["egress"]) and spec["policyTypes"] == ["Ingress", "Egress"]
+    free = one(template(*POLICY, "--set", "networkPolicy.egress=null"), "NetworkPolicy")["spec"]
+    assert free["policyTypes"] == ["Ingress"] and "egress" not in free
+    on_nodes = ["--set", "kind=DaemonSet", "--set", "daemonset.hostNetwork=true"]
+    assert "networkPolicy.enabled=true has no effect on pods in the network of their nodes" in notes(*POLICY, *on_nodes)
+
+
 @test
 def an_exposure_that_cannot_work_is_refused():
     plain = ["--set", "options.enableSSL=false"]
@@ -65,5 +84,7 @@ def an_exposure_that_cannot_work_is_refused():
         ([*ROUTE, "--set", "gatewayApi.tlsRoute.apiVersion=v1"], "apiVersion"),
         ([*ROUTE, "--set", "gatewayApi.tlsRoute.hostnames[0]=192.0.2.10:443"], "hostnames"),
         (["--set", "gatewayApi.httpRoute.enabled=true"], "httpRoute"),
+        ([*POLICY, "--set", "networkPolicy.metricsFrom=monitoring"], "metricsFrom"),
+        ([*POLICY, "--set", "networkPolicy.from[0].namespaceSelector.matchLabels.a=b"], "from"),
     ):
         expect_refusal(settings, message)

@@ -45,6 +45,9 @@
 {{- end -}}
 {{- end -}}
 
+{{- if and .Values.networkPolicy.enabled (eq .Values.kind "DaemonSet") .Values.daemonset.hostNetwork -}}
+{{- $notes = append $notes "networkPolicy.enabled=true has no effect on pods in the network of their nodes (daemonset.hostNetwork)" -}}
+{{- end -}}
 {{- if .Values.autoscaling.enabled -}}
 {{- if ne .Values.kind "Deployment" -}}
 {{- $notes = append $notes (printf "autoscaling.enabled=true has no effect with kind=%s: there is one proxy per node" .Values.kind) -}}
