@@ -47,3 +47,36 @@ def an_autoscaler_that_cannot_work_is_refused():
     expect_refusal([*on, "--set", "autoscaling.minReplicas=0"], "minReplicas")
     expect_refusal([*on, "--set", "autoscaling.targetCPUUtilizationPercentage=half"], "targetCPUUtilizationPercentage")
     expect_refusal([*on, "--set", "autoscaling.behaviour.scaleDown.selectPolicy=Min"], "behaviour")
+
+
+SERVICE_MONITOR, POD_MONITOR = ["--set", "serviceMonitor.enabled=true"], ["--set", "podMonitor.enabled=true"]
+
+
+@test
+def a_monitor_finds_the_metrics_port_of_this_release():
+    documents = template(*SERVICE_MONITOR, *POD_MONITOR, "--set", "serviceMonitor.namespace=monitoring")
+    by_service = one(documents, "ServiceMonitor", "capsule-proxy-monitor")
+    (endpoint,) = by_service["spec"]["endpoints"]
+    assert endpoint == {"port": "metrics", "path": "/metrics", "interval": "15s"}
+    assert by_service["metadata"]["namespace"] == "monitoring"
+    assert by_service["spec"]["namespaceSelector"] == {"matchNames": ["capsule-system"]}
+    wanted = by_service["spec"]["selector"]["matchLabels"].items()
+    services = [d for d in documents if d["kind"] == "Service" and wanted <= d["metadata"]["labels"].items()]
+    ports = [(s["metadata"]["name"], p["port"]) for s in services for p in s["spec"]["ports"] if p["name"] == "metrics"]
+    assert ports == [("capsule-proxy-metrics-service", 8080)]
+    by_pod = one(documents, "PodMonitor", "capsule-proxy-monitor")["spec"]
+    assert by_pod["podMetricsEndpoints"] == [endpoint]
+    assert by_pod["selector"] == one(documents, "Deployment")["spec"]["selector"]
+    own = template(*SERVICE_MONITOR, "--set", "serviceMonitor.matchLabels.team=platform")
+    assert one(own, "ServiceMonitor")["spec"]["selector"]["matchLabels"] == {"team": "platform"}
+
+
+@test
+def a_monitor_brings_no_rights_and_the_notes_say_what_is_doubled():
+    settings = [*SERVICE_MONITOR, "--set", "serviceMonitor.serviceAccount.name=prometheus"]
+    assert not [d for d in template(*settings) if d["kind"] in ("Role", "RoleBinding")]
+    assert "serviceMonitor.serviceAccount has no effect" in notes(*settings)
+    assert "Prometheus reads every metric twice" in notes(*SERVICE_MONITOR, *POD_MONITOR)
+    expect_refusal([*SERVICE_MONITOR, "--set", "serviceMonitor.endpoint.interval=often"], "interval")
+    expect_refusal([*SERVICE_MONITOR, "--set", "serviceMonitor.endpoint.scrapeInterval=1s"], "scrapeInterval")
+    expect_refusal([*POD_MONITOR, "--set", "podMonitor.targetLabels[0]=a"], "targetLabels")

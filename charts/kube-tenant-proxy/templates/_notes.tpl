@@ -2,10 +2,8 @@
 {{- define "ktp.notes.values" -}}
 {{- $notes := list -}}
 
-{{- range $key := list "serviceMonitor" "apiPriorityAndFairness" -}}
-{{- if eq (toString (get (get $.Values $key) "enabled")) "true" -}}
-{{- $notes = append $notes (printf "%s.enabled=true renders nothing in this version" $key) -}}
-{{- end -}}
+{{- if .Values.apiPriorityAndFairness.enabled -}}
+{{- $notes = append $notes "apiPriorityAndFairness.enabled=true renders nothing in this version" -}}
 {{- end -}}
 
 {{- with .Values.certManager -}}
@@ -45,6 +43,14 @@
 {{- end -}}
 {{- end -}}
 
+{{- with .Values.serviceMonitor -}}
+{{- if and .enabled (or (dig "serviceAccount" "name" "" .) (dig "serviceAccount" "namespace" "" .)) -}}
+{{- $notes = append $notes "serviceMonitor.serviceAccount has no effect: no Role is made for Prometheus, which brings its own" -}}
+{{- end -}}
+{{- if and .enabled $.Values.podMonitor.enabled -}}
+{{- $notes = append $notes "serviceMonitor and podMonitor are both enabled: Prometheus reads every metric twice" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.networkPolicy.enabled (eq .Values.kind "DaemonSet") .Values.daemonset.hostNetwork -}}
 {{- $notes = append $notes "networkPolicy.enabled=true has no effect on pods in the network of their nodes (daemonset.hostNetwork)" -}}
 {{- end -}}
