@@ -80,3 +80,27 @@ def a_monitor_brings_no_rights_and_the_notes_say_what_is_doubled():
     expect_refusal([*SERVICE_MONITOR, "--set", "serviceMonitor.endpoint.interval=often"], "interval")
     expect_refusal([*SERVICE_MONITOR, "--set", "serviceMonitor.endpoint.scrapeInterval=1s"], "scrapeInterval")
     expect_refusal([*POD_MONITOR, "--set", "podMonitor.targetLabels[0]=a"], "targetLabels")
+
+
+FAIR = ["--set", "apiPriorityAndFairness.enabled=true"]
+
+
+@test
+def the_flow_is_the_readers_whom_the_roles_name():
+    documents = template(*FAIR)
+    (binding,) = [d for d in documents if d["kind"] == "ClusterRoleBinding" and d["subjects"][0]["kind"] == "Group"]
+    flow = one(documents, "FlowSchema", "capsule-proxy")
+    assert "namespace" not in flow["metadata"]
+    (rule,) = flow["spec"]["rules"]
+    assert rule["subjects"] == [{"kind": "Group", "group": {"name": binding["subjects"][0]["name"]}}]
+    level = one(documents, "PriorityLevelConfiguration", flow["spec"]["priorityLevelConfiguration"]["name"])
+    queuing = level["spec"]["limited"]["limitResponse"]["queuing"]
+    assert queuing["handSize"] <= queuing["queues"] and set(level["spec"]) == {"type", "limited"}
+    # The API server refuses a queue beside Reject.
+    spec = "apiPriorityAndFairness.priorityLevelConfigurationSpec"
+    reject = one(template(*FAIR, "--set", f"{spec}.limited.limitResponse.type=Reject"), "PriorityLevelConfiguration")
+    assert reject["spec"]["limited"]["limitResponse"] == {"type": "Reject"}
+    older = notes(*FAIR, "--set", "apiPriorityAndFairness.flowApiVersion=flowcontrol.apiserver.k8s.io/v1beta3")
+    assert "flowApiVersion=flowcontrol.apiserver.k8s.io/v1beta3 has no effect" in older
+    expect_refusal([*FAIR, "--set", "apiPriorityAndFairness.matchingPrecedence=0"], "matchingPrecedence")
+    expect_refusal([*FAIR, "--set", f"{spec}.type=Exempt"], "type")

@@ -2,8 +2,10 @@
 {{- define "ktp.notes.values" -}}
 {{- $notes := list -}}
 
-{{- if .Values.apiPriorityAndFairness.enabled -}}
-{{- $notes = append $notes "apiPriorityAndFairness.enabled=true renders nothing in this version" -}}
+{{- with .Values.apiPriorityAndFairness.flowApiVersion -}}
+{{- if ne . "flowcontrol.apiserver.k8s.io/v1" -}}
+{{- $notes = append $notes (printf "apiPriorityAndFairness.flowApiVersion=%s has no effect: flowcontrol.apiserver.k8s.io/v1 is used" .) -}}
+{{- end -}}
 {{- end -}}
 
 {{- with .Values.certManager -}}
