@@ -104,3 +104,19 @@ def the_flow_is_the_readers_whom_the_roles_name():
     assert "flowApiVersion=flowcontrol.apiserver.k8s.io/v1beta3 has no effect" in older
     expect_refusal([*FAIR, "--set", "apiPriorityAndFairness.matchingPrecedence=0"], "matchingPrecedence")
     expect_refusal([*FAIR, "--set", f"{spec}.type=Exempt"], "type")
+
+
+@test
+def the_test_of_a_release_runs_the_products_own_image_and_takes_no_requests():
+    documents = template("--set", "imagePullSecrets[0].name=registry", "--set", "nodeSelector.pool=edge")
+    trial, proxy = one(documents, "Pod", "capsule-proxy-test"), pod(documents)
+    annotations = trial["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "test" and "before-hook-creation" in annotations["helm.sh/hook-delete-policy"]
+    (container,), (own,) = trial["spec"]["containers"], proxy["containers"]
+    assert container["image"] == own["image"] and container["args"] == ["version"]
+    assert container["securityContext"] == own["securityContext"]
+    for field in ("securityContext", "imagePullSecrets", "nodeSelector", "serviceAccountName"):
+        assert trial["spec"][field] == proxy[field], field
+    assert trial["spec"]["automountServiceAccountToken"] is False
+    for service in (d for d in documents if d["kind"] == "Service"):
+        assert not service["spec"]["selector"].items() <= trial["metadata"]["labels"].items(), service["metadata"]["name"]
