@@ -12,7 +12,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 from rendering import CASES, CHART, GOLDEN, GROUP_ID, HELMS, ROOT, arguments, compare_with_golden, expect_refusal
-from rendering import normalised, objects, one, output, parse, pod, run, template
+from rendering import normalised, notes, objects, one, output, parse, pod, run, template
 from sentences import run_all, test
 
 # The oldest Kubernetes that the chart admits, and the newest that the schemas know.
@@ -44,8 +44,8 @@ def every_case_renders_its_golden_file():
 def every_case_has_the_notes_of_its_golden_file():
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     for case in CASES:
-        notes = case.helm("notes", HELMS["Helm 4"]).split("\nNOTES:\n", 1)[1].replace(version, "<version>")
-        compare_with_golden(GOLDEN / f"{case.name}.notes.txt", notes)
+        told = case.helm("notes", HELMS["Helm 4"]).split("\nNOTES:\n", 1)[1].replace(version, "<version>")
+        compare_with_golden(GOLDEN / f"{case.name}.notes.txt", told)
 
 
 def validate(document, version):
@@ -343,6 +343,41 @@ def the_chart_can_be_part_of_another():
         for helm in HELMS.values():
             assert parse(output([helm, "template", "platform", str(parent), "--set", "kube-tenant-proxy.enabled=true"]))
             assert not parse(output([helm, "template", "platform", str(parent), "--set", "kube-tenant-proxy.enabled=false"]))
+
+
+@test
+def the_notes_name_every_value_that_is_set_and_has_no_effect():
+    quiet = notes()
+    for settings, words in (
+        (["options.leaderElection=true"], "options.leaderElection has no effect"),
+        (["options.webhookPort=1"], "options.webhookPort has no effect"),
+        (["options.trustedProxyCidrs={192.0.2.0/24}"], "options.trustedProxyCidrs has no effect"),
+        (["options.impersonationGroupRegexp=a"], "options.impersonationGroupRegexp has no effect"),
+        (["rbac.clusterRole=cluster-admin"], "rbac.clusterRole=cluster-admin is not bound"),
+        (["crds.install=false"], "crds.install=false has no effect"),
+        (["crds.keep=false"], "crds.keep=false has no effect"),
+        (["crds.labels.a=b"], "crds.labels has no effect"),
+        (["crds.annnotations.a=b"], "crds.annnotations has no effect"),
+        (["global.jobs.certs.restartPolicy=Never"], "global.jobs and jobs have no effect"),
+        (["jobs.certs.restartPolicy=Never"], "global.jobs and jobs have no effect"),
+        (["webhooks.enabled=true"], "webhooks.enabled=true has no effect"),
+        (["gangplank.enabled=true"], "gangplank.enabled=true renders nothing"),
+        (["httproute.enabled=true"], "httproute.enabled=true renders nothing"),
+        (["hostNetwork=true"], "hostNetwork has no effect: set daemonset.hostNetwork"),
+        (["daemonset.hostPort=true"], "daemonset.hostPort has no effect with kind=Deployment"),
+        (["kind=DaemonSet", "replicaCount=3"], "replicaCount=3 has no effect with kind=DaemonSet"),
+        (["service.loadBalancerSourceRanges={192.0.2.0/24}"], "service.loadBalancerSourceRanges has no effect with service.type=ClusterIP"),
+        (["service.type=NodePort", "service.loadBalancerClass=a"], "service.loadBalancerClass has no effect with service.type=NodePort"),
+        (["service.nodePort=30443"], "service.nodePort have no effect with service.type=ClusterIP"),
+        (["certManager.generateCertificates=true", "options.enableSSL=false"], "has no effect beside options.enableSSL=false"),
+        (["certManager.generateCertificates=true", "options.certificateVolumeName=a"], "beside options.certificateVolumeName"),
+        (["certManager.generateCertificates=true", "options.generateCertificates=true"], "options.generateCertificates=true has no effect"),
+    ):
+        told = notes(*(word for setting in settings for word in ("--set", setting)))
+        assert words in told and words not in quiet, (settings, told)
+    # At their defaults, which the incumbent's values carry along, they are no news.
+    usual = ["options.pprof=false", "options.rolebindingsResyncPeriod=10h", "crds.install=true", "crds.keep=true", "webhooks.enabled=false"]
+    assert notes(*(word for setting in usual for word in ("--set", setting))) == quiet
 
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
