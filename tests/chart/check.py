@@ -80,6 +80,8 @@ def mistakes_are_refused_with_the_key_in_the_message():
         (["--set", "replicaCount=two"], "replicaCount"),
         (["--set", "service.nodePort=abc"], "nodePort"),
         (["--set", "service.type=Loadbalancer"], "type"),
+        (["--set", "service.sessionAffinity=Cookie"], "sessionAffinity"),
+        (["--set", "service.internalTrafficPolicy=Everywhere"], "internalTrafficPolicy"),
         (["--set", "options.logLevel=loud"], "logLevel"),
         (["--set", "options.enableSSL=perhaps"], "enableSSL"),
         (["--set", "options.authPreferredTypes=Bearer"], "authPreferredTypes"),
@@ -317,6 +319,13 @@ def a_release_of_the_incumbents_keeps_the_selector_it_cannot_change():
         "app.kubernetes.io/instance": "capsule-proxy",
         "app.kubernetes.io/component": "proxy",
     }
+
+
+@test
+def no_label_of_the_values_takes_an_object_from_its_selectors_or_from_helm():
+    settings = [r"service.labels.app\.kubernetes\.io/instance=other", r"service.labels.app\.kubernetes\.io/managed-by=other"]
+    labels = one(template(*(word for s in [*settings, "service.labels.team=a"] for word in ("--set", s))), "Service", "capsule-proxy")
+    assert labels["metadata"]["labels"] == one(template(), "Service", "capsule-proxy")["metadata"]["labels"] | {"team": "a"}
 
 
 @test

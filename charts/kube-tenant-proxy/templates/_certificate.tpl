@@ -4,7 +4,7 @@ Where the certificate comes from:
   existing      a Secret somebody else makes: mounted, never rendered, never changed
   cert-manager  cert-manager makes the Secret, from a Certificate of this release
   generated     the chart's own Secret: made once where there is none, kept by upgrades and by uninstall
-A Secret or Certificate of that name which this release did not make is `existing`, unless the values ask for cert-manager.
+What this release did not make, Secret or Certificate, is `existing`, unless the values ask for cert-manager.
 */}}
 {{- define "ktp.certificate.mode" -}}
 {{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ktp.fullname" .) -}}

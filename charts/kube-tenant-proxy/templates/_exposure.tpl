@@ -19,11 +19,13 @@ The annotations that pass it through end alike in ingress-nginx and in the HAPro
 {{- if .Values.ingress.enabled -}}
 {{- range .Values.ingress.hosts -}}{{- $hosts = append $hosts .host -}}{{- end -}}
 {{- end -}}
-{{- if .Values.gatewayApi.tlsRoute.enabled -}}{{- $hosts = concat $hosts .Values.gatewayApi.tlsRoute.hostnames -}}{{- end -}}
+{{- with .Values.gatewayApi.tlsRoute -}}
+{{- if .enabled -}}{{- $hosts = concat $hosts .hostnames -}}{{- end -}}
+{{- end -}}
 {{- dict "hosts" (uniq $hosts) | toYaml -}}
 {{- end -}}
 
-{{/* Where users meet the proxy's own certificate, as the `server` of a kubeconfig; a placeholder where nothing here says. */}}
+{{/* Where users meet the proxy's own certificate, as `server` of a kubeconfig; a placeholder where nothing says. */}}
 {{- define "ktp.server" -}}
 {{- $hosts := list -}}
 {{- if and .Values.ingress.enabled (eq (include "ktp.ingress.tls" .) "passed") -}}
@@ -32,7 +34,7 @@ The annotations that pass it through end alike in ingress-nginx and in the HAPro
 {{- $hosts = .Values.gatewayApi.tlsRoute.hostnames -}}
 {{- end -}}
 {{- if $hosts -}}
-https://{{ first $hosts }}
+https://{{ first $hosts | replace "*" "<name>" }}
 {{- else -}}
 {{ include "ktp.scheme" . }}://<address>:{{ .Values.service.port }}
 {{- end -}}
