@@ -65,6 +65,20 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/*
+Labels and annotations of one object: those of every object, and those that a section of the values gives it.
+Call with (list . <section or nil>).
+*/}}
+{{- define "ktp.marks" -}}
+{{- $top := index . 0 -}}
+{{- $own := index . 1 | default dict -}}
+labels:
+  {{- merge (include "ktp.labels" $top | fromYaml) (get $own "labels" | default dict) | toYaml | nindent 2 }}
+{{- with include "ktp.annotations" (list $top (get $own "annotations")) }}
+{{ . }}
+{{- end }}
+{{- end -}}
+
 {{- define "ktp.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "ktp.fullname" .) -}}
@@ -83,46 +97,23 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* "true" where an autoscaler decides how many replicas there are. */}}
+{{- define "ktp.autoscaled" -}}
+{{- and .Values.autoscaling.enabled (eq .Values.kind "Deployment") -}}
+{{- end -}}
+
+{{/* "true" where there may be more than one replica, side by side for the scheduler to place. */}}
+{{- define "ktp.severalReplicas" -}}
+{{- $most := .Values.replicaCount -}}
+{{- if eq (include "ktp.autoscaled" .) "true" -}}{{- $most = .Values.autoscaling.maxReplicas -}}{{- end -}}
+{{- and (eq .Values.kind "Deployment") (gt (int $most) 1) -}}
+{{- end -}}
+
 {{/* A map of the incumbent's kind, with its `enabled` taken out: nothing where `enabled` is false. */}}
 {{- define "ktp.enabledMap" -}}
 {{- if ne (toString (get . "enabled")) "false" -}}
 {{- with omit . "enabled" -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
-{{- end -}}
-
-{{/*
-Where the certificate comes from:
-  none       plain HTTP
-  existing   a Secret somebody else makes: mounted, never rendered, never changed
-  generated  the chart's own Secret: made once where there is none, kept by upgrades and by uninstall
-A Secret of that name which this release did not make is `existing`, whatever else is said.
-*/}}
-{{- define "ktp.certificate.mode" -}}
-{{- $secret := lookup "v1" "Secret" .Release.Namespace (include "ktp.fullname" .) -}}
-{{- if not .Values.options.enableSSL -}}none
-{{- else if .Values.options.certificateVolumeName -}}existing
-{{- else if eq (toString .Values.options.generateCertificates) "false" -}}existing
-{{- else if eq (toString .Values.certManager.generateCertificates) "true" -}}existing
-{{- else if and $secret (ne (include "ktp.certificate.madeBy" $secret) .Release.Name) -}}existing
-{{- else -}}generated
-{{- end -}}
-{{- end -}}
-
-{{- define "ktp.certificate.secretName" -}}
-{{- .Values.options.certificateVolumeName | default (include "ktp.fullname" .) -}}
-{{- end -}}
-
-{{/* The release that generated this Secret, from the mark it left on it. */}}
-{{- define "ktp.certificate.madeBy" -}}
-{{- dig "metadata" "annotations" "kube-tenant-proxy.io/generated-by" "" . -}}
-{{- end -}}
-
-{{/* The names in a generated certificate, as a YAML list under `names`. */}}
-{{- define "ktp.certificate.names" -}}
-{{- $full := include "ktp.fullname" . -}}
-{{- $names := list $full (printf "%s.%s" $full .Release.Namespace) (printf "%s.%s.svc" $full .Release.Namespace) (printf "%s.%s.svc.cluster.local" $full .Release.Namespace) -}}
-{{- range .Values.options.additionalSANs -}}{{- $names = append $names (toString .) -}}{{- end -}}
-{{- dict "names" (uniq $names) | toYaml -}}
 {{- end -}}
 
 {{/* The configuration file: `config`, with the issuer of `entra` put first. Nothing where neither says anything. */}}

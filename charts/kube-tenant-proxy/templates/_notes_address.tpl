@@ -1,0 +1,45 @@
+{{/* Under which addresses the proxy answers, from outside first. */}}
+{{- define "ktp.notes.address" -}}
+{{- $full := include "ktp.fullname" . -}}
+{{- $ns := .Release.Namespace -}}
+{{- $scheme := include "ktp.scheme" . -}}
+{{- $port := .Values.service.port -}}
+{{- $exposed := or .Values.ingress.enabled .Values.gatewayApi.tlsRoute.enabled -}}
+Address
+{{- if .Values.ingress.enabled }}
+{{- $tls := include "ktp.ingress.tls" . }}
+{{- range .Values.ingress.hosts }}
+  {{ ternary "http" "https" (eq $tls "unknown") }}://{{ .host }}, by the Ingress
+  {{- if eq $tls "passed" }}, which passes TLS through: users see the proxy's certificate
+  {{- else if eq $tls "ended" }}, which ends TLS: users see the certificate of ingress.tls, and log in with tokens
+  {{- end }}
+{{- end }}
+{{- if eq $tls "unknown" }}
+  WARNING: ingress.tls is empty, and no annotation passes TLS through: unless the controller has a certificate of its own
+  for these names, tokens cross the network in the clear.
+{{- else if and (eq $tls "ended") .Values.options.enableSSL }}
+  The controller must speak HTTPS to the proxy, without buffering, and let connections live for an hour: ingress.annotations.
+{{- end }}
+{{- end }}
+{{- if .Values.gatewayApi.tlsRoute.enabled }}
+{{- range .Values.gatewayApi.tlsRoute.hostnames }}
+  https://{{ . }}, by the TLSRoute, which passes TLS through: users see the proxy's certificate
+{{- end }}
+{{- end }}
+{{- if eq .Values.service.type "LoadBalancer" }}
+  {{ $scheme }}://<external name or address>:{{ $port }}, once the load balancer has one:
+    kubectl -n {{ $ns }} get service {{ $full }}
+{{- with get .Values.service.annotations "service.beta.kubernetes.io/azure-dns-label-name" }}
+  On Azure: {{ $scheme }}://{{ . }}.<region>.cloudapp.azure.com:{{ $port }}
+{{- end }}
+{{- else if eq .Values.service.type "NodePort" }}
+  {{ $scheme }}://<a node's address>:<node port>; the node port is shown by
+    kubectl -n {{ $ns }} get service {{ $full }}
+{{- else if and (eq .Values.kind "DaemonSet") (or .Values.daemonset.hostNetwork .Values.daemonset.hostPort) }}
+  {{ $scheme }}://<a node's address>:{{ .Values.options.listeningPort }}
+{{- else if $exposed }}
+  Inside the cluster: {{ $scheme }}://{{ $full }}.{{ $ns }}.svc:{{ $port }}.
+{{- else }}
+  Inside the cluster only: {{ $scheme }}://{{ $full }}.{{ $ns }}.svc:{{ $port }}. service.type=LoadBalancer opens it to the outside.
+{{- end }}
+{{- end -}}

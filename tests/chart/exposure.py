@@ -1,0 +1,90 @@
+"""How the proxy is reached, and from where."""
+
+from rendering import expect_refusal, notes, one, pod, template
+from sentences import test
+
+INGRESS = ["--set", "ingress.enabled=true", "--set", "ingress.hosts[0].host=proxy.example.com"]
+PASSED = [*INGRESS, "--set-string", r"ingress.annotations.haproxy\.org/ssl-passthrough=true"]
+ROUTE = [
+    *("--set", "gatewayApi.tlsRoute.enabled=true", "--set", "gatewayApi.tlsRoute.parentRefs[0].name=edge"),
+    *("--set", "gatewayApi.tlsRoute.hostnames[0]=proxy.example.com"),
+]
+
+
+@test
+def an_ingress_leads_to_the_services_port_by_name():
+    documents = template(*INGRESS, "--set", "service.portName=https")
+    (rule,) = one(documents, "Ingress", "capsule-proxy")["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    service = one(documents, "Service", "capsule-proxy")
+    assert path["backend"]["service"] == {"name": service["metadata"]["name"], "port": {"name": service["spec"]["ports"][0]["name"]}}
+    assert (rule["host"], path["path"], path["pathType"]) == ("proxy.example.com", "/", "Prefix")
+    older = template(*INGRESS, "--set", "ingress.ingressClassName=nginx")
+    assert one(older, "Ingress")["spec"]["ingressClassName"] == "nginx"
+
+
+@test
+def the_notes_say_where_tls_ends():
+    assert "https://proxy.example.com, by the Ingress, which passes TLS through" in notes(*PASSED)
+    assert "--server=https://proxy.example.com --certificate-authority=ca.crt" in notes(*PASSED)
+    assert "which ends TLS: users see the certificate of ingress.tls" in notes(*INGRESS, "--set", "ingress.tls[0].secretName=edge")
+    assert "tokens cross the network in the clear" in notes(*INGRESS)
+    assert "https://proxy.example.com, by the TLSRoute" in notes(*ROUTE)
+    assert "--server=https://proxy.example.com --certificate-authority=ca.crt" in notes(*ROUTE)
+
+
+@test
+def a_route_passes_tls_to_the_services_port():
+    documents = template(*ROUTE, "--set", "service.port=443")
+    route = one(documents, "TLSRoute", "capsule-proxy")
+    assert route["apiVersion"] == "gateway.networking.k8s.io/v1alpha2"
+    (rule,) = route["spec"]["rules"]
+    assert rule["backendRefs"] == [{"name": "capsule-proxy", "port": 443}]
+
+
+@test
+def a_generated_certificate_is_good_for_the_names_that_users_connect_to():
+    for settings in (INGRESS, PASSED, ROUTE):
+        names = one(template(*settings), "Secret")["metadata"]["annotations"]["kube-tenant-proxy.io/names"]
+        assert names.split(",")[-1] == "proxy.example.com", settings
+
+
+POLICY = ["--set", "networkPolicy.enabled=true"]
+
+
+@test
+def a_network_policy_lets_users_in_and_the_proxy_out_and_names_each_port_of_the_pod():
+    documents = template(*POLICY)
+    spec = one(documents, "NetworkPolicy", "capsule-proxy")["spec"]
+    assert spec["podSelector"] == one(documents, "Deployment")["spec"]["selector"]
+    sources = {rule["ports"][0]["port"]: rule.get("from", "anybody") for rule in spec["ingress"]}
+    assert sources == {"proxy": "anybody", "probe": "anybody", "metrics": [{"namespaceSelector": {}}]}
+    assert sorted(sources) == sorted(port["name"] for port in pod(documents)["containers"][0]["ports"])
+    assert [port["port"] for rule in spec["egress"] for port in rule["ports"]] == [53, 53, 443, 6443]
+    assert all("to" not in rule for rule in spec["egress"]) and spec["policyTypes"] == ["Ingress", "Egress"]
+    free = one(template(*POLICY, "--set", "networkPolicy.egress=null"), "NetworkPolicy")["spec"]
+    assert free["policyTypes"] == ["Ingress"] and "egress" not in free
+    on_nodes = ["--set", "kind=DaemonSet", "--set", "daemonset.hostNetwork=true"]
+    assert "networkPolicy.enabled=true has no effect on pods in the network of their nodes" in notes(*POLICY, *on_nodes)
+
+
+@test
+def an_exposure_that_cannot_work_is_refused():
+    plain = ["--set", "options.enableSSL=false"]
+    for settings, message in (
+        (["--set", "ingress.enabled=true"], "Set ingress.hosts[0].host"),
+        ([*PASSED, *plain], "Set options.enableSSL=true"),
+        ([*INGRESS, "--set", "ingress.hosts[0].paths[0]=api"], "paths"),
+        ([*INGRESS, "--set", "ingress.hosts[0].path=/"], "path"),
+        ([*INGRESS, "--set", "ingress.hosts[0].host=https://proxy.example.com"], "host"),
+        ([*INGRESS, "--set", "ingress.annotations.a=true"], "annotations"),
+        (["--set", "gatewayApi.tlsRoute.enabled=true"], "Set gatewayApi.tlsRoute.parentRefs[0].name"),
+        ([*ROUTE, "--set", "gatewayApi.tlsRoute.hostnames=null"], "Set gatewayApi.tlsRoute.hostnames[0]"),
+        ([*ROUTE, *plain], "Set options.enableSSL=true"),
+        ([*ROUTE, "--set", "gatewayApi.tlsRoute.apiVersion=v1"], "apiVersion"),
+        ([*ROUTE, "--set", "gatewayApi.tlsRoute.hostnames[0]=192.0.2.10:443"], "hostnames"),
+        (["--set", "gatewayApi.httpRoute.enabled=true"], "httpRoute"),
+        ([*POLICY, "--set", "networkPolicy.metricsFrom=monitoring"], "metricsFrom"),
+        ([*POLICY, "--set", "networkPolicy.from[0].namespaceSelector.matchLabels.a=b"], "from"),
+    ):
+        expect_refusal(settings, message)
