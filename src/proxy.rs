@@ -6,6 +6,7 @@
 mod access;
 mod answer;
 mod ask;
+mod compress;
 mod created;
 mod exchange;
 mod fan_out;

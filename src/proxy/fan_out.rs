@@ -23,6 +23,7 @@ use self::merge::Failed;
 use self::merge::Merge;
 use super::Proxy;
 use super::answer;
+use super::compress;
 use super::exchange::Exchange;
 use super::lease::Lease;
 use super::page::BadPage;
@@ -160,7 +161,7 @@ impl Proxy {
         let mut response = Response::new(merge.into_body(beginning, seal, issue));
         *response.headers_mut() = head.headers;
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        Ok(Some(response))
+        Ok(Some(compress::long_list(&exchange.headers, response)))
     }
 }
 

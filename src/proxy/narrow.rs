@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 
 use super::Proxy;
 use super::answer;
+use super::compress;
 use super::exchange::Exchange;
 use super::lease::Lease;
 use super::list::NarrowedList;
@@ -80,7 +81,8 @@ impl Proxy {
             return Ok(None);
         }
         let body = list.into_body(Arc::clone(&self.positions), holder, lease.presence.clone());
-        Ok(Some(Response::from_parts(head, body)))
+        let list = Response::from_parts(head, body);
+        Ok(Some(compress::long_list(&exchange.headers, list)))
     }
 
     /// A watch as the reader. `None`: decide again.

@@ -46,6 +46,7 @@ in_both_worlds!(
     classes_are_allowed_by_name_default_pattern_and_labels,
     volumes_are_the_tenants_by_the_operators_label,
     a_filtered_list_has_no_pages_and_no_counts,
+    a_long_list_is_compressed_for_who_asks_and_a_watch_never,
     one_object_is_read_as_himself_first,
     nobody_writes_what_a_rule_shows,
     a_proxy_setting_shows_the_tenant_of_its_namespace,
@@ -378,6 +379,33 @@ async fn a_filtered_list_has_no_pages_and_no_counts(world: &'static World) {
         assert_eq!(answer.status, StatusCode::GONE);
         assert!(!answer.text().contains(&hidden));
     }
+}
+
+async fn a_long_list_is_compressed_for_who_asks_and_a_watch_never(world: &'static World) {
+    let (owner, caller, names, hidden) = filtered(world).await;
+    for name in names.iter().chain([&hidden]) {
+        let annotations = json!({"metadata": {"annotations": {"long": "x".repeat(100_000)}}});
+        world
+            .merge(&format!("{CLASSES}/{name}"), &annotations)
+            .await;
+    }
+    let asking = caller.clone().saying("accept-encoding", "gzip");
+    let packed = asking.get(CLASSES).await;
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    assert!(packed.body.len() < 50_000, "{}", packed.body.len());
+    let mut unpacked = String::new();
+    let mut gzip = flate2::read::GzDecoder::new(packed.body.as_ref());
+    std::io::Read::read_to_string(&mut gzip, &mut unpacked).unwrap();
+    let plain = caller.get(CLASSES).await;
+    assert!(!plain.headers.contains_key("content-encoding"));
+    // Its position may have moved in between.
+    let unpacked: Value = serde_json::from_str(&unpacked).unwrap();
+    assert!(unpacked["items"] == plain.json()["items"]);
+    let kubectl = world.proxy().await.kubectl(&owner);
+    let ran = kubectl.run(&["get", "sc", "-o", "yaml"]).await;
+    assert!(ran.good && ran.out.contains(&names[1]), "{}", ran.errors);
+    let mut watch = asking.watch(&format!("{CLASSES}?watch=1")).await;
+    assert!(told(&watch.next().await.unwrap()).starts_with("ADDED"));
 }
 
 async fn one_object_is_read_as_himself_first(world: &'static World) {
