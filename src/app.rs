@@ -31,6 +31,7 @@ use crate::proxy::Proxy;
 use crate::reader::Reader;
 use crate::ready::Readiness;
 use crate::ready::ReadyHandle;
+use crate::rule_status::RuleStatus;
 use crate::tenancy;
 use crate::tenancy::Tenancy;
 use crate::upstream;
@@ -52,6 +53,8 @@ pub struct Config {
     pub probe: Option<SocketAddr>,
     /// Where Prometheus scrapes; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Whether the status of rules is written.
+    pub rule_status: bool,
     /// How requests are carried out.
     pub proxy: proxy::Settings,
     /// The bounds of the way to the API server.
@@ -83,6 +86,7 @@ pub struct Bound {
     tls: Option<Arc<TlsSource>>,
     on: Foundations,
     keys: Option<authn::Background>,
+    rule_status: Option<RuleStatus>,
     proxy: proxy::Settings,
     grace: Duration,
     drain: drain::Drain,
@@ -100,7 +104,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         .context("cannot make a client for the proxy's own service account")?;
     let reader =
         Reader::new(config.cluster.config).context("cannot make a client for the reader")?;
-    let (authn, keys) = Authn::new(config.authn, Some(own), Clock::system())
+    let (authn, keys) = Authn::new(config.authn, Some(own.clone()), Clock::system())
         .context("cannot set up authentication")?;
     let upstream = Upstream::new(config.cluster.target, config.upstream)
         .context("the API server's address cannot be used")?;
@@ -119,6 +123,14 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         Tls::Pair { certificate, key } => Some(Arc::new(TlsSource::fixed(certificate, key))),
     };
     let port = config.listen.port;
+    let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
+    let tenancy = Tenancy::new(config.tenancy);
+    let rule_status = config.rule_status.then(|| RuleStatus {
+        reader: reader.client().clone(),
+        own,
+        catalog: Arc::clone(&catalog),
+        tenancy: tenancy.clone(),
+    });
     let readiness = Readiness::new();
     Ok(Bound {
         main: listen::bind(config.listen)
@@ -128,8 +140,8 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         tls,
         on: Foundations {
             authn,
-            catalog: Arc::new(ArcSwap::from_pointee(Catalog::default())),
-            tenancy: Tenancy::new(config.tenancy),
+            catalog,
+            tenancy,
             reader,
             upstream: Arc::new(upstream),
             own_token: Arc::new(config.cluster.own_token),
@@ -140,6 +152,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             tasks: TaskTracker::new(),
         },
         keys: Some(keys),
+        rule_status,
         proxy: config.proxy,
         grace: config.grace,
         drain,
@@ -175,6 +188,10 @@ impl Bound {
         let background = TaskTracker::new();
         if let Some(keys) = self.keys.take() {
             self.spawn_background(&background, &stop, keys);
+        }
+        if let Some(rule_status) = self.rule_status.take() {
+            let writing = rule_status.keep_current();
+            background.spawn(stop.clone().run_until_cancelled_owned(writing));
         }
         let Self {
             main,

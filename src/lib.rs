@@ -25,6 +25,7 @@ pub mod policy;
 
 // row 3: machines and the way out
 pub mod filter;
+pub mod rule_status;
 pub mod upstream;
 pub mod watch;
 

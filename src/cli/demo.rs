@@ -76,6 +76,7 @@ fn config(settings: ProxySettings) -> anyhow::Result<Config> {
         },
         probe: None,
         metrics: None,
+        rule_status: true,
         proxy: proxy::Settings::default(),
         upstream: upstream::Settings::default(),
         grace: std::time::Duration::from_secs(1),

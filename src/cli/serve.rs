@@ -100,6 +100,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "GATE=BOOL", value_delimiter = ',')]
     feature_gates: Vec<String>,
 
+    /// Write into the status of ProxySettings and GlobalProxySettings what became of them
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    rule_status: bool,
+
     /// Address of /healthz and /readyz; `0` switches off
     #[arg(long, default_value = ":8081", value_name = "ADDRESS")]
     probe_addr: Endpoint,
@@ -366,6 +370,7 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
         probe: arguments.probe_addr.0,
         metrics: arguments.metrics_addr.0,
         upstream: upstream::Settings::default(),
+        rule_status: arguments.rule_status,
         proxy: proxy::Settings {
             narrowing: if arguments.narrow_always {
                 Narrowing::Always

@@ -58,6 +58,17 @@ pub enum Event {
     Reset(Source, Vec<Fact>),
 }
 
+impl Event {
+    /// Whether it is about a ProxySetting or GlobalProxySettings.
+    pub(super) fn is_of_rules(&self) -> bool {
+        match self {
+            Self::Applied(fact) => matches!(fact, Fact::Setting(_) | Fact::Global(_)),
+            Self::Gone(key) => matches!(key, Key::Setting(..) | Key::Global(_)),
+            Self::Reset(source, _) => matches!(source, Source::Settings | Source::Globals),
+        }
+    }
+}
+
 /// What events touched. It may name a subject too many, never one too few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {

@@ -138,6 +138,8 @@ struct Shared {
     wake: Notify,
     /// Says when the index has taken in events.
     applied: watch::Sender<()>,
+    /// Says when a ProxySetting or GlobalProxySettings was among them.
+    rules: watch::Sender<()>,
 }
 
 /// What only the one who applies events knows.
@@ -165,6 +167,7 @@ impl Tenancy {
             generations: AtomicU64::new(0),
             wake: Notify::new(),
             applied: watch::Sender::new(()),
+            rules: watch::Sender::new(()),
             settings,
         };
         Self {
@@ -243,6 +246,7 @@ impl Tenancy {
         let mut writer = self.shared.writer();
         let now = Timestamp::now();
         let mut changes = Changes::default();
+        let of_rules = events.iter().any(Event::is_of_rules);
         for event in events {
             let steps = self.unpack(event);
             let mut index = self.shared.index_mut();
@@ -254,6 +258,19 @@ impl Tenancy {
         drop(writer);
         self.shared.wake.notify_one();
         self.shared.applied.send_replace(());
+        if of_rules {
+            self.shared.rules.send_replace(());
+        }
+    }
+
+    /// Says when a ProxySetting or GlobalProxySettings has changed.
+    pub fn rule_changes(&self) -> watch::Receiver<()> {
+        self.shared.rules.subscribe()
+    }
+
+    /// What it was told beyond the facts.
+    pub fn rules(&self) -> &Rules {
+        &self.shared.settings.rules
     }
 
     /// Waits until the namespace `name` with this `uid` is known, and until everything it gives `who` is in his scope:

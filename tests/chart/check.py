@@ -123,6 +123,9 @@ IMPERSONATE_READER = {
     ("impersonate", "", "groups", "kube-tenant-proxy:readers"),
     ("impersonate", "authentication.k8s.io", "userextras/kube-tenant-proxy.io/user", "*"),
 }
+RULE_STATUS = {
+    ("patch", "capsule.clastix.io", resource, "*") for resource in ("proxysettings/status", "globalproxysettings/status")
+}
 REVIEW_TOKENS = {("create", "authentication.k8s.io", "tokenreviews", "*")}
 READER = {
     (verb, group, resource, "*")
@@ -158,7 +161,7 @@ OWN, READS = "capsule-proxy:capsule-proxy", "kube-tenant-proxy:reader:capsule-pr
 def the_proxy_may_become_its_reader_and_review_tokens_and_nothing_else():
     for case in CASES:
         if case.name != "impersonate":
-            assert grants(rules(objects(case), OWN)) == IMPERSONATE_READER | REVIEW_TOKENS, case.name
+            assert grants(rules(objects(case), OWN)) == IMPERSONATE_READER | REVIEW_TOKENS | RULE_STATUS, case.name
 
 
 @test
@@ -190,7 +193,7 @@ def no_case_grants_a_star_or_a_secret_or_binds_anything_else():
 @test
 def impersonating_others_is_a_switch_and_can_be_limited_by_name():
     (case,) = [case for case in CASES if case.name == "impersonate"]
-    expected = IMPERSONATE_READER | {
+    expected = IMPERSONATE_READER | RULE_STATUS | {
         ("impersonate", "", "users", "*"),
         ("impersonate", "", "groups", "example:tenants"),
         ("impersonate", "", "groups", "example:owners"),
@@ -199,17 +202,18 @@ def impersonating_others_is_a_switch_and_can_be_limited_by_name():
     }
     assert grants(rules(objects(case), OWN)) == expected
     wide = template("--set", "upstream.impersonate.enabled=true", "--set", "upstream.impersonate.serviceAccounts=true")
-    expected = IMPERSONATE_READER | REVIEW_TOKENS
+    expected = IMPERSONATE_READER | REVIEW_TOKENS | RULE_STATUS
     expected |= {("impersonate", "", resource, "*") for resource in ("users", "groups", "serviceaccounts")}
     assert grants(rules(wide, OWN)) == expected
 
 
 @test
 def what_is_switched_off_is_not_asked_for():
-    quiet = template("--set", "options.roleBindingReflector=false", "--set", "config.authentication.tokenReview.enabled=false")
+    quiet = template("--set", "options.roleBindingReflector=false", "--set", "config.authentication.tokenReview.enabled=false",
+                     "--set", "options.ruleStatus=false")
     assert grants(rules(quiet, OWN)) == IMPERSONATE_READER
     assert grants(rules(quiet, READS)) == {grant for grant in READER | OFFERED if grant[2] != "rolebindings"}
-    assert "--enable-reflector=false" in arguments(quiet)
+    assert {"--enable-reflector=false", "--rule-status=false"} <= set(arguments(quiet))
     none = template("--set", "rbac.enabled=false")
     assert not [d for d in none if d["apiVersion"].startswith("rbac.")]
 

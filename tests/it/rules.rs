@@ -13,6 +13,8 @@ use crate::harness::http::told;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;
 use crate::harness::people::unique;
+use crate::harness::proxy::Proxy;
+use crate::harness::proxy::Setup;
 use crate::harness::world::Side;
 use crate::harness::world::World;
 
@@ -55,6 +57,7 @@ in_both_worlds!(
     a_rule_for_get_alone_leaves_lists_without_the_object,
     rules_that_cannot_be_read_grant_nothing,
     what_the_reader_may_not_read_is_refused_with_a_warning,
+    the_status_of_a_rule_says_whether_it_acts,
     a_watch_shows_what_moves_into_a_rule_and_takes_back_what_moves_out,
     a_watch_that_resumes_knows_what_its_client_holds,
     a_rule_that_is_taken_back_ends_the_watch,
@@ -665,6 +668,67 @@ async fn what_the_reader_may_not_read_is_refused_with_a_warning(world: &'static 
     );
     let unwarned = world.proxy().await.caller(&person).get(bindings).await;
     assert!(!unwarned.headers.contains_key("warning"));
+}
+
+async fn the_status_of_a_rule_says_whether_it_acts(world: &'static World) {
+    // So that its reader may read what the others' may.
+    world.proxy_with_rules().await;
+    let mut setup = Setup {
+        rule_status: true,
+        ..Setup::default()
+    };
+    setup.tenancy.rules.cluster_scoped = true;
+    let _proxy = Proxy::start(world, setup).await;
+    let person = world.member_of(&[]).await;
+    let good = global(
+        world,
+        &person,
+        json!([rule("rbac.authorization.k8s.io", "clusterroles", "x")]),
+    )
+    .await;
+    let wrong = json!([{"apiGroups": ["*"], "resources": ["*"], "selector": {}}]);
+    let wrong = global(world, &person, wrong).await;
+    let unreadable = json!([rule(
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        "x"
+    )]);
+    let unreadable = global(world, &person, unreadable).await;
+    let tenant = world.tenant(&["a"]).await;
+    let setting = json!({"subjects": [{"kind": "User", "name": person.name,
+        "proxySettings": [{"kind": "Nodes", "operations": ["List"]}]}]});
+    let setting = proxy_setting(world, &tenant.namespaces[0], setting).await;
+    let says = async |path: &str, expected: &str| {
+        eventually(|| async {
+            let object = world.admin(Method::GET, path, None).await.unwrap();
+            let generation = &object["metadata"]["generation"];
+            let ready = &object["status"]["conditions"][0];
+            let said = format!(
+                "{} {} {}",
+                ready["status"], ready["reason"], ready["message"]
+            );
+            let observed = object["status"]["observedGeneration"] == *generation;
+            let told = observed && said.replace('"', "").starts_with(expected);
+            told.then_some(()).ok_or_else(|| format!("{path}: {said}"))
+        })
+        .await;
+    };
+    says(&good, "True Ready all rules act").await;
+    says(&setting, "True Ready all rules act").await;
+    says(
+        &wrong,
+        "False InvalidRule grants nothing: spec.rules[0].clusterResources[0].selector",
+    )
+    .await;
+    says(
+        &unreadable,
+        "False NotReadable the proxy's reader may not get, list and watch clusterrolebindings",
+    )
+    .await;
+    // Made right, it is said to be.
+    let spec = json!({"spec": {"rules": [{"subjects": [], "clusterResources": []}]}});
+    world.merge(&wrong, &spec).await;
+    says(&wrong, "True Ready all rules act").await;
 }
 
 /// Puts `object` under the label `it`, or none.

@@ -33,6 +33,9 @@ args:
   {{- if kindIs "bool" .Values.options.roleBindingReflector }}
   - --enable-reflector={{ .Values.options.roleBindingReflector }}
   {{- end }}
+  {{- if not .Values.options.ruleStatus }}
+  - --rule-status=false
+  {{- end }}
   {{- if .Values.options.narrowAlways }}
   - --narrow-always
   {{- end }}

@@ -53,6 +53,8 @@ pub struct Setup {
     pub proxy: proxy::Settings,
     pub upstream: upstream::Settings,
     pub tenancy: tenancy::Settings,
+    /// Whether it writes the status of rules. Of the proxies that tests share none does: they are not of one mind.
+    pub rule_status: bool,
     /// How long a drain may take.
     pub grace: Duration,
     /// Files to serve with, and the CA that signed them; otherwise a pair made for this proxy alone.
@@ -67,6 +69,7 @@ impl Default for Setup {
             proxy: proxy::Settings::default(),
             upstream: upstream::Settings::default(),
             tenancy: tenancy::Settings::default(),
+            rule_status: false,
             grace: Duration::from_secs(10),
             files: None,
         }
@@ -126,6 +129,7 @@ impl Proxy {
             tls,
             probe: None,
             metrics: None,
+            rule_status: setup.rule_status,
             proxy: setup.proxy,
             upstream: setup.upstream,
             grace: setup.grace,
