@@ -21,6 +21,7 @@ pub use keep::Keep;
 pub use legs::Cut;
 pub use legs::From;
 pub use legs::Legs;
+pub use legs::Start;
 pub use own_rights::Known;
 pub use own_rights::OwnRights;
 pub use own_rights::Question;
@@ -74,6 +75,13 @@ pub enum Plan {
         /// The lists to send.
         legs: Legs,
     },
+    /// The same for a watch: one watch per namespace, as the user, put together.
+    FanOutWatch {
+        /// Of which kind.
+        kind: KindFacts,
+        /// The watches to send.
+        legs: Legs,
+    },
     /// A GET of one object: as the user, and after exactly 403 as the reader, the object tested by `keep` first.
     UserFirst {
         /// Of which kind.
@@ -100,11 +108,12 @@ pub enum Plan {
 
 impl Plan {
     /// Every name that [`Plan::name`] gives.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "forward",
         "narrow-list",
         "narrow-watch",
         "fan-out",
+        "fan-out-watch",
         "user-first",
         "ask",
         "unreadable",
@@ -118,6 +127,7 @@ impl Plan {
             Self::NarrowList { .. } => "narrow-list",
             Self::NarrowWatch { .. } => "narrow-watch",
             Self::FanOut { .. } => "fan-out",
+            Self::FanOutWatch { .. } => "fan-out-watch",
             Self::UserFirst { .. } => "user-first",
             Self::Ask { .. } => "ask",
             Self::Unreadable(_) => "unreadable",
@@ -161,7 +171,7 @@ pub fn decide(
         Some(Narrowable::Object(kind)) => cluster::object(who, what, request, kind, scope),
         Some(Narrowable::Unreadable(kind)) => cluster::unreadable(who, what, kind, scope),
         Some(Narrowable::Everywhere(kind)) => {
-            everywhere::list(who, what, request, kind, scope, own)
+            everywhere::collection(who, what, request, kind, scope, own)
         }
     }
 }
@@ -172,7 +182,7 @@ enum Narrowable<'a> {
     Collection(&'a KindFacts),
     /// A GET of one object of it.
     Object(&'a KindFacts),
-    /// A list of a namespaced kind over all namespaces.
+    /// A list or watch of a namespaced kind over all namespaces.
     Everywhere(&'a KindFacts),
     /// A list or watch of a kind that the reader may not read.
     Unreadable(&'a KindFacts),
@@ -188,7 +198,8 @@ impl<'a> Narrowable<'a> {
         }
         let kind = catalog.kind(&request.resource, &request.version)?;
         if kind.namespaced {
-            let everywhere = request.verb == Verb::List && request.namespace.is_none();
+            let lists = matches!(request.verb, Verb::List | Verb::Watch);
+            let everywhere = lists && request.namespace.is_none();
             return everywhere.then_some(Self::Everywhere(kind));
         }
         if is_within_a_namespace(request) {

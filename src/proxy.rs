@@ -232,8 +232,12 @@ impl Proxy {
                         .await?
                 }
                 Plan::FanOut { kind, legs } => {
-                    self.fan_out(exchange, &kind, legs, lease, scope.generation)
-                        .await?
+                    let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
+                    self.fan_out(exchange, legs, lease, holder).await?
+                }
+                Plan::FanOutWatch { kind, legs } => {
+                    let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
+                    self.fan_out_watch(exchange, legs, lease, holder).await?
                 }
                 Plan::UserFirst {
                     kind,

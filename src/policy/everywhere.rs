@@ -1,4 +1,4 @@
-//! Lists of a namespaced kind over all namespaces: one list in each namespace that is his, as himself. What he may see
+//! Lists and watches of a namespaced kind over all namespaces: one in each namespace that is his, as himself. What he may see
 //! in them is RBAC's to say, per namespace; a mistake here shows nobody more than he may see anyway.
 
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use crate::identity::Groups;
 use crate::identity::Identity;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
+use crate::k8s::request::Verb;
 use crate::tenancy::scope::Scope;
 use crate::tenancy::scope::Standing;
 
-/// A list of all objects of the kind.
-pub(super) fn list(
+/// A list or watch of all objects of the kind.
+pub(super) fn collection(
     who: &Arc<Identity>,
     what: &Arc<ApiRequest>,
     request: &ResourceRequest,
@@ -43,6 +44,10 @@ pub(super) fn list(
     let Some(options) = request.options() else {
         return forward();
     };
+    // A tunnel cannot be put together from several.
+    if request.upgrade.is_some() {
+        return forward();
+    }
     if super::has_unknown_selector(request) {
         return Plan::Refuse(Refusal::UnknownParameter);
     }
@@ -55,8 +60,10 @@ pub(super) fn list(
     if legs.namespaces().is_empty() {
         return forward();
     }
-    Plan::FanOut {
-        kind: kind.clone(),
-        legs,
+    let kind = kind.clone();
+    if request.verb == Verb::Watch {
+        Plan::FanOutWatch { kind, legs }
+    } else {
+        Plan::FanOut { kind, legs }
     }
 }

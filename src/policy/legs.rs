@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Permit;
+use super::own_rights;
 use crate::identity::Identity;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::Namespace;
@@ -39,6 +40,15 @@ pub enum From {
     Page(String),
     /// What is there now, whatever the client asked for: behind an inconsistent token.
     Now,
+}
+
+/// Where the watch of a leg begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Where the client wants to.
+    Client,
+    /// With the present state: the client has nothing of this namespace.
+    State,
 }
 
 impl Legs {
@@ -100,6 +110,37 @@ impl Legs {
             &self.who,
             &Arc::new(ApiRequest::Resource(leg)),
         ))
+    }
+
+    /// The permit for a watch in leg number `at`, as the user. `None`: there are fewer legs.
+    pub fn watch(&self, at: usize, start: Start) -> Option<Permit> {
+        let namespace = self.namespaces.get(at)?;
+        // How long the whole lasts is ours to say: legs that end one by one would end it early.
+        let client = ListOptions {
+            timeout_seconds: None,
+            ..self.whole.options()?.clone()
+        };
+        let options = match start {
+            Start::Client => client,
+            Start::State => ListOptions {
+                resource_version: None,
+                resource_version_match: None,
+                send_initial_events: None,
+                ..client
+            },
+        };
+        let leg = self.whole.narrowed_to(namespace.clone(), options);
+        Some(Permit::as_user(
+            &self.who,
+            &Arc::new(ApiRequest::Resource(leg)),
+        ))
+    }
+
+    /// The permit to ask whether he may do in leg number `at` what the whole asks for, and the review that asks it.
+    pub fn review(&self, at: usize) -> Option<(Permit, Vec<u8>)> {
+        let namespace = self.namespaces.get(at)?;
+        let review = own_rights::review_in(self.whole.verb, &self.whole.resource, namespace);
+        Some((own_rights::review_permit(&self.who), review))
     }
 
     /// The permit for the whole list, as the user: where no leg shows anything, his own answer is the answer.

@@ -10,6 +10,7 @@ use super::Plan;
 use crate::catalog::KindFacts;
 use crate::identity::Identity;
 use crate::k8s::names::GroupResource;
+use crate::k8s::names::Namespace;
 use crate::k8s::names::ObjectName;
 use crate::k8s::query::Query;
 use crate::k8s::request::ApiRequest;
@@ -32,19 +33,30 @@ pub struct Question {
 impl Question {
     /// The `SelfSubjectAccessReview` that asks it, as JSON.
     pub fn review(&self) -> Vec<u8> {
-        json!({
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {
-                "verb": self.verb.as_str(),
-                "group": self.resource.group,
-                "resource": self.resource.resource,
-                "name": self.name.as_ref().map(ObjectName::as_str).unwrap_or_default(),
-            }},
-        })
-        .to_string()
-        .into_bytes()
+        let name = self.name.as_ref().map(ObjectName::as_str);
+        review(self.verb, &self.resource, "", name.unwrap_or_default())
     }
+}
+
+/// The review that asks whether somebody may do this with all objects of a kind in one namespace.
+pub(super) fn review_in(verb: Verb, resource: &GroupResource, namespace: &Namespace) -> Vec<u8> {
+    review(verb, resource, namespace.as_str(), "")
+}
+
+fn review(verb: Verb, resource: &GroupResource, namespace: &str, name: &str) -> Vec<u8> {
+    json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {
+            "verb": verb.as_str(),
+            "group": resource.group,
+            "resource": resource.resource,
+            "namespace": namespace,
+            "name": name,
+        }},
+    })
+    .to_string()
+    .into_bytes()
 }
 
 /// Answers still in force. A snapshot: it does not change while a request is decided.
@@ -135,6 +147,14 @@ pub(super) fn all(request: &ResourceRequest, kind: &KindFacts, own: &OwnRights) 
 
 /// The plan that asks `question` as the user himself.
 pub(super) fn ask(who: &Arc<Identity>, question: Question) -> Plan {
+    Plan::Ask {
+        permit: review_permit(who),
+        question,
+    }
+}
+
+/// The permit for any self access review, as the user.
+pub(super) fn review_permit(who: &Arc<Identity>) -> Permit {
     let review = ApiRequest::Resource(ResourceRequest {
         method: Method::POST,
         verb: Verb::Create,
@@ -148,8 +168,5 @@ pub(super) fn ask(who: &Arc<Identity>, question: Question) -> Plan {
         parameters: Parameters::Pairs(Query::default()),
         upgrade: None,
     });
-    Plan::Ask {
-        permit: Permit::as_user(who, &Arc::new(review)),
-        question,
-    }
+    Permit::as_user(who, &Arc::new(review))
 }

@@ -164,6 +164,17 @@ fn told(plan: &Plan) -> String {
                 sent(&last.unwrap())
             )
         }
+        Plan::FanOutWatch { legs, .. } => {
+            let names = legs.namespaces().iter().map(Namespace::as_str);
+            let first = legs.watch(0, Start::Client);
+            let last = legs.watch(legs.namespaces().len() - 1, Start::State);
+            format!(
+                "fan out {}: {} … {}",
+                names.collect::<Vec<_>>().join(" "),
+                sent(&first.unwrap()),
+                sent(&last.unwrap())
+            )
+        }
         Plan::UserFirst { own, then, .. } => format!("first {} then {}", sent(own), sent(then)),
         Plan::Ask { permit, question } => {
             let name = question
@@ -227,7 +238,6 @@ fn a_member_lists_his_namespaces_through_one_selector() {
 fn what_is_not_a_narrowed_collection_goes_as_the_user() {
     let alice = member(&["oil-dev"]);
     for line in [
-        "GET /api/v1/pods?watch=1",
         "GET /api/v1/gizmos",
         "GET /api/v1/namespaces/oil-dev/pods",
         "POST /api/v1/namespaces",
@@ -778,4 +788,43 @@ fn unknown_groups_leave_a_rules_kind_to_the_users_own_rights() {
         decided(&who, &alice, &no(), &what),
         "unreadable as user /api/v1/nodes"
     );
+}
+
+#[test]
+fn a_member_watches_a_namespaced_kind_in_each_of_his_namespaces_as_himself() {
+    let alice = member(&["a", "a-b"]);
+    let none = OwnRights::none_count();
+    let pods = |namespace: &str, rest: &str| {
+        format!("as user /api/v1/namespaces/{namespace}/pods?watch=true{rest}")
+    };
+    for (line, first, last) in [
+        ("watch=1", "", ""),
+        (
+            "watch=1&resourceVersion=7&timeoutSeconds=9",
+            "&resourceVersion=7",
+            "",
+        ),
+        (
+            "watch=1&allowWatchBookmarks=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
+            "&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&sendInitialEvents=true",
+            "&allowWatchBookmarks=true",
+        ),
+    ] {
+        assert_eq!(
+            plan_of(&alice, &none, &format!("GET /api/v1/pods?{line}")),
+            format!(
+                "fan out a-b a: {} … {}",
+                pods("a-b", first),
+                pods("a", last)
+            )
+        );
+    }
+    // A tunnel cannot be put together.
+    let upgrade = HeaderMap::from_iter([
+        (http::header::CONNECTION, "Upgrade".parse().unwrap()),
+        (http::header::UPGRADE, "websocket".parse().unwrap()),
+    ]);
+    let what = request("GET /api/v1/pods?watch=1", &upgrade);
+    let plan = decided(&identity(Ok(Vec::new())), &alice, &none, &what);
+    assert!(plan.starts_with("forward as user"), "{plan}");
 }

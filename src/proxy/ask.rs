@@ -1,5 +1,6 @@
 //! Asking the API server, as the user, what he may do himself.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,6 +30,8 @@ use crate::socket::ConnInfo;
 use crate::tenancy::scope::Scope;
 use crate::upstream::Authorized;
 use crate::upstream::Inbound;
+use crate::upstream::OwnToken;
+use crate::upstream::Upstream;
 
 /// More than the answer to a review ever is.
 const MAX_REVIEW_BYTES: usize = 64 * 1024;
@@ -96,41 +99,53 @@ impl Proxy {
         permit: Permit,
         question: Question,
     ) -> Result<(), Reject> {
-        let inbound = HeaderMap::from_iter([
-            (
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            ),
-            (header::ACCEPT, HeaderValue::from_static("application/json")),
-        ]);
-        let inbound = Inbound {
-            headers: &inbound,
-            peer: connection.peer.ip(),
-            withheld: &[],
-        };
-        let request = Authorized::new(permit, caller, inbound, &self.on.own_token)?;
-        let response = self
-            .on
-            .upstream
-            .send(request, full(question.review()))
-            .await?;
-        let (head, body) = response.into_parts();
-        if head.status != StatusCode::CREATED {
-            return Err(Reject::Relayed(relayed(head.status, &head.headers)));
-        }
-        let body = collect(body, MAX_REVIEW_BYTES)
-            .await
-            .map_err(Reject::Lost)?;
-        let review: Review = serde_json::from_slice(&body)
-            .map_err(|_malformed| Reject::Answer(BadAnswer::Malformed))?;
-        self.answers.learn(
-            caller.who.key(),
-            question,
-            review.status.allowed,
-            Instant::now(),
+        let yes = allowed(
+            &self.on.upstream,
+            &self.on.own_token,
+            caller,
+            connection.peer.ip(),
+            permit,
+            question.review(),
         );
+        let yes = yes.await?;
+        self.answers
+            .learn(caller.who.key(), question, yes, Instant::now());
         Ok(())
     }
+}
+
+/// What the API server says to a self access review of `caller`.
+///
+/// # Errors
+/// As [`Proxy::ask`].
+pub(super) async fn allowed(
+    upstream: &Upstream,
+    own_token: &OwnToken,
+    caller: &Caller,
+    peer: IpAddr,
+    permit: Permit,
+    review: Vec<u8>,
+) -> Result<bool, Reject> {
+    let json = HeaderValue::from_static("application/json");
+    let headers =
+        HeaderMap::from_iter([(header::CONTENT_TYPE, json.clone()), (header::ACCEPT, json)]);
+    let inbound = Inbound {
+        headers: &headers,
+        peer,
+        withheld: &[],
+    };
+    let request = Authorized::new(permit, caller, inbound, own_token)?;
+    let response = upstream.send(request, full(review)).await?;
+    let (head, body) = response.into_parts();
+    if head.status != StatusCode::CREATED {
+        return Err(Reject::Relayed(relayed(head.status, &head.headers)));
+    }
+    let body = collect(body, MAX_REVIEW_BYTES)
+        .await
+        .map_err(Reject::Lost)?;
+    let review: Review =
+        serde_json::from_slice(&body).map_err(|_malformed| Reject::Answer(BadAnswer::Malformed))?;
+    Ok(review.status.allowed)
 }
 
 /// The failure of a review as the failure of the request that needed it.

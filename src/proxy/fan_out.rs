@@ -6,6 +6,8 @@
 
 mod leg;
 mod merge;
+mod rights;
+mod watch;
 
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use self::leg::OpenPart;
 use self::leg::Opener;
 use self::merge::Failed;
 use self::merge::Merge;
+pub(super) use self::rights::Rights;
+pub(super) use self::watch::Streams;
 use super::Proxy;
 use super::answer;
 use super::compress;
@@ -29,6 +33,7 @@ use super::lease::Lease;
 use super::page::BadPage;
 use super::page::Binding;
 use super::page::Cursor;
+use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
 use crate::body::Body;
@@ -47,7 +52,7 @@ use crate::policy::Cut;
 use crate::policy::From;
 use crate::policy::Legs;
 use crate::policy::Refusal;
-use crate::tenancy::scope::Generation;
+use crate::watch::guard::Position;
 
 /// Legs under way at once for one list. Priority and fairness counts each as a read of the whole kind.
 const IN_FLIGHT: usize = 8;
@@ -56,15 +61,15 @@ const IN_FLIGHT: usize = 8;
 const MAX_STATUS: usize = 64 * 1024;
 
 impl Proxy {
-    /// The list, as it was decided under `generation`. `None`: decide again, the scope changed meanwhile.
+    /// The list, as it was decided for `holder`. `None`: decide again, the scope changed meanwhile.
     pub(super) async fn fan_out(
         &self,
         exchange: &mut Exchange,
-        kind: &KindFacts,
         legs: Legs,
         lease: &Lease,
-        generation: Generation,
+        holder: Holder,
     ) -> Result<Option<Response<Body>>, Reject> {
+        let (kind, generation) = (&holder.kind, holder.now.generation);
         let ApiRequest::Resource(list) = exchange.what.as_ref() else {
             return Ok(None);
         };
@@ -143,6 +148,8 @@ impl Proxy {
         if lease.presence.scope().generation != generation {
             return Ok(None);
         }
+        // Pages of different states are no state together.
+        let one_state = page.is_none() || version.is_some();
         let seal = {
             let pages = Arc::clone(&self.on.pages);
             move |namespace: Namespace, native: Option<String>| {
@@ -155,9 +162,16 @@ impl Proxy {
                 pages.seal(&cursor, &binding)
             }
         };
-        let positions = Arc::clone(&self.positions);
-        let holder = (*exchange.caller.who.key(), kind.resource.clone());
-        let issue = move |version: &str| positions.on_fan_out(holder.0, &holder.1, version);
+        let issue = {
+            let (positions, presence) = (Arc::clone(&self.positions), lease.presence.clone());
+            let holder = holder.clone();
+            move |version: &str, shown, complete| {
+                if let Some(at) = Position::parse(version) {
+                    let now = presence.scope().generation;
+                    positions.on_fan_out(&holder, at, shown, complete && one_state, now);
+                }
+            }
+        };
         let mut response = Response::new(merge.into_body(beginning, seal, issue));
         *response.headers_mut() = head.headers;
         response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -197,6 +197,7 @@ impl Proxy {
             Plan::NarrowList { .. }
             | Plan::NarrowWatch { .. }
             | Plan::FanOut { .. }
+            | Plan::FanOutWatch { .. }
             | Plan::UserFirst { .. }
             | Plan::Ask { .. }
             | Plan::Refuse(_) => false,

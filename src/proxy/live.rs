@@ -9,13 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use http_body_util::StreamBody;
 use tokio::time::Sleep;
 
+use super::fan_out::Rights;
+use super::fan_out::Streams;
 use super::positions::Holder;
 use super::positions::Positions;
+use super::positions::Shown;
 use crate::authn::Authn;
 use crate::authn::Failure;
 use crate::body::Body;
@@ -25,18 +29,21 @@ use crate::identity::Caller;
 use crate::tenancy::Freshness;
 use crate::tenancy::Presence;
 use crate::tenancy::Tenancy;
+use crate::watch::guard::Position;
 use crate::watch::machine::End;
 use crate::watch::machine::Watch;
+use crate::watch::merged::Merged;
 use crate::watch::outbox::Outbox;
+use crate::wire::Broken;
 
 /// A watch under way.
 pub(super) struct LiveWatch {
-    /// The API server's frames.
-    pub(super) upstream: Body,
-    /// Judges them.
-    pub(super) machine: Watch,
+    /// The API server's frames, and what judges them.
+    pub(super) flow: Flow,
     /// Tells when the identity's scope is no longer the one `holder` names.
     pub(super) presence: Presence,
+    /// Tells when something has changed that names him.
+    pub(super) stirs: Presence,
     /// Under whom and what positions are issued.
     pub(super) holder: Holder,
     /// Where they are issued.
@@ -49,19 +56,111 @@ pub(super) struct LiveWatch {
     pub(super) authn: Authn,
     /// How long the caller's credential still holds, if that can be said.
     pub(super) expires: Option<Duration>,
+    /// How long it lasts, where the API server does not end it.
+    pub(super) lasts: Option<Duration>,
     /// [`super::Settings::look`].
     pub(super) look: Duration,
     /// Tells when the proxy shuts down.
     pub(super) drain: drain::Watcher,
 }
 
+/// Where the frames of a watch come from.
+pub(super) enum Flow {
+    /// One watch, as the reader.
+    One(Box<One>),
+    /// One per namespace, as the user.
+    Many(Box<Many>),
+}
+
+/// A watch that is one.
+pub(super) struct One {
+    /// Its frames.
+    pub(super) upstream: Body,
+    /// What judges them.
+    pub(super) machine: Watch,
+}
+
+/// A watch that is put together.
+pub(super) struct Many {
+    /// The frames of all legs.
+    pub(super) upstream: Streams,
+    /// What puts them together.
+    pub(super) machine: Merged,
+    /// The namespaces of the legs.
+    pub(super) shown: Shown,
+    /// Whether he may still watch there, and nowhere else.
+    pub(super) rights: Rights,
+}
+
 /// What a watch waits for.
 enum Event {
     ScopeChanged,
+    /// Something that names him has changed.
+    Stirred,
+    RightsChanged,
     CredentialEnded,
     Draining,
+    TimedOut,
     Look,
-    Upstream(Option<Result<Frame<Bytes>, BoxError>>),
+    /// Bytes of a leg, or its end.
+    Upstream(usize, Option<Result<Bytes, BoxError>>),
+}
+
+impl Flow {
+    fn on_scope_change(&mut self, out: &mut Outbox) {
+        match self {
+            Self::One(one) => one.machine.on_scope_change(out),
+            Self::Many(many) => many.machine.on_scope_change(out),
+        }
+    }
+
+    fn on_end(&mut self, why: End, out: &mut Outbox) {
+        match self {
+            Self::One(one) => one.machine.on_end(why, out),
+            Self::Many(many) => many.machine.on_end(why, out),
+        }
+    }
+
+    fn on_bytes(&mut self, leg: usize, bytes: &[u8], out: &mut Outbox) -> Result<(), Broken> {
+        match self {
+            Self::One(one) => one.machine.on_bytes(bytes, out),
+            Self::Many(many) => many.machine.on_bytes(leg, bytes, out),
+        }
+    }
+
+    fn stir(&mut self) {
+        match self {
+            Self::One(_) => {}
+            Self::Many(many) => many.rights.stir(),
+        }
+    }
+
+    /// What the API server sends next, or that it would no longer send it.
+    async fn next(&mut self) -> Event {
+        match self {
+            Self::One(one) => loop {
+                match one.upstream.frame().await {
+                    None => return Event::Upstream(0, None),
+                    Some(Err(error)) => return Event::Upstream(0, Some(Err(error))),
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data() {
+                            return Event::Upstream(0, Some(Ok(data)));
+                        }
+                    }
+                }
+            },
+            Self::Many(many) => {
+                tokio::select! {
+                    biased;
+                    () = many.rights.changed() => Event::RightsChanged,
+                    frame = many.upstream.next() => match frame {
+                        Some((leg, frame)) => Event::Upstream(leg, frame),
+                        None => Event::Upstream(0, None),
+                    },
+                }
+            }
+        }
+    }
 }
 
 struct State {
@@ -69,15 +168,17 @@ struct State {
     out: Outbox,
     expiry: Pin<Box<Sleep>>,
     look: Pin<Box<Sleep>>,
+    timeout: Pin<Box<Sleep>>,
 }
 
 impl LiveWatch {
     /// The watch as a body.
     pub(super) fn into_body(self) -> Body {
         // A credential that does not end is one that ends far away.
-        let left = self.expires.unwrap_or(Duration::from_secs(365 * 86_400));
+        let far = Duration::from_secs(365 * 86_400);
         let state = State {
-            expiry: Box::pin(tokio::time::sleep(left)),
+            expiry: Box::pin(tokio::time::sleep(self.expires.unwrap_or(far))),
+            timeout: Box::pin(tokio::time::sleep(self.lasts.unwrap_or(far))),
             look: Box::pin(tokio::time::sleep(self.look)),
             watch: self,
             out: Outbox::new(),
@@ -97,10 +198,7 @@ impl State {
             // Asked before each frame that leaves, so that a frame already read does not outlive its scope.
             self.judge_scope();
             if let Some(outgoing) = self.out.pop() {
-                let now = self.watch.presence.scope().generation;
-                if let Some(at) = outgoing.position {
-                    self.watch.positions.on_event(&self.watch.holder, at, now);
-                }
+                self.issue(outgoing.position);
                 return Some(outgoing.frame.bytes().clone());
             }
             if self.out.is_over() {
@@ -108,15 +206,40 @@ impl State {
             }
             match self.event().await {
                 Event::ScopeChanged => {}
-                Event::CredentialEnded => self.watch.machine.on_end(End::Credential, &mut self.out),
-                Event::Draining => self.watch.machine.on_end(End::Drain, &mut self.out),
+                Event::Stirred => self.watch.flow.stir(),
+                Event::RightsChanged => self.watch.flow.on_scope_change(&mut self.out),
+                Event::CredentialEnded => self.watch.flow.on_end(End::Credential, &mut self.out),
+                Event::Draining | Event::TimedOut => {
+                    self.watch.flow.on_end(End::Drain, &mut self.out)
+                }
                 Event::Look => {
                     self.judge_facts();
                     self.judge_caller().await;
                 }
-                Event::Upstream(Some(Ok(frame))) => self.read(frame),
-                Event::Upstream(Some(Err(_)) | None) => {
-                    self.watch.machine.on_end(End::Upstream, &mut self.out)
+                Event::Upstream(leg, Some(Ok(bytes))) => self.read(leg, &bytes),
+                Event::Upstream(_, Some(Err(_)) | None) => {
+                    self.watch.flow.on_end(End::Upstream, &mut self.out)
+                }
+            }
+        }
+    }
+
+    /// A frame is about to go out, behind which the client stands at `position`.
+    fn issue(&self, position: Option<Position>) {
+        let LiveWatch {
+            positions,
+            holder,
+            flow,
+            ..
+        } = &self.watch;
+        let now = self.watch.presence.scope().generation;
+        match (flow, position) {
+            (Flow::One(_), Some(at)) => positions.on_event(holder, at, now),
+            (Flow::One(_), None) => {}
+            (Flow::Many(many), Some(at)) => positions.on_whole(holder, at, &many.shown, now),
+            (Flow::Many(many), None) => {
+                if let Some(high) = many.machine.high() {
+                    positions.on_part(holder, high);
                 }
             }
         }
@@ -129,14 +252,16 @@ impl State {
             _scope = self.watch.presence.changed() => Event::ScopeChanged,
             () = &mut self.expiry => Event::CredentialEnded,
             _until = self.watch.drain.draining() => Event::Draining,
+            () = &mut self.timeout => Event::TimedOut,
+            () = self.watch.stirs.stirred() => Event::Stirred,
             () = &mut self.look => Event::Look,
-            frame = self.watch.upstream.frame() => Event::Upstream(frame),
+            next = self.watch.flow.next() => next,
         }
     }
 
     fn judge_scope(&mut self) {
         if self.watch.presence.scope().generation != self.watch.holder.now.generation {
-            self.watch.machine.on_scope_change(&mut self.out);
+            self.watch.flow.on_scope_change(&mut self.out);
         }
     }
 
@@ -147,7 +272,7 @@ impl State {
                     .as_mut()
                     .reset(tokio::time::Instant::now() + self.watch.look);
             }
-            Freshness::Stale => self.watch.machine.on_end(End::Upstream, &mut self.out),
+            Freshness::Stale => self.watch.flow.on_end(End::Upstream, &mut self.out),
         }
     }
 
@@ -164,13 +289,12 @@ impl State {
             Err(Failure::Unavailable(_)) => true,
         };
         if !same {
-            self.watch.machine.on_end(End::Credential, &mut self.out);
+            self.watch.flow.on_end(End::Credential, &mut self.out);
         }
     }
 
-    fn read(&mut self, frame: Frame<Bytes>) {
-        let Ok(data) = frame.into_data() else { return };
-        if let Err(broken) = self.watch.machine.on_bytes(&data, &mut self.out) {
+    fn read(&mut self, leg: usize, bytes: &[u8]) {
+        if let Err(broken) = self.watch.flow.on_bytes(leg, bytes, &mut self.out) {
             tracing::warn!(
                 error = &broken as &dyn std::error::Error,
                 "a watch sent what cannot be read"

@@ -17,7 +17,9 @@ use super::compress;
 use super::exchange::Exchange;
 use super::lease::Lease;
 use super::list::NarrowedList;
+use super::live::Flow;
 use super::live::LiveWatch;
+use super::live::One;
 use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
@@ -34,12 +36,12 @@ use crate::policy::Permit;
 use crate::policy::Refusal;
 use crate::tenancy::Freshness;
 use crate::watch::expired::expired_frame;
-use crate::watch::gone::ObjectKind;
 use crate::watch::guard::Admit;
 use crate::watch::machine::Client;
 use crate::watch::machine::Start;
 use crate::watch::machine::View;
 use crate::watch::machine::Watch;
+use crate::watch::made::ObjectKind;
 use crate::watch::memory::Memory;
 
 impl Proxy {
@@ -144,15 +146,20 @@ impl Proxy {
             return Ok(None);
         }
         let watch = LiveWatch {
-            upstream: body,
-            machine,
+            flow: Flow::One(Box::new(One {
+                upstream: body,
+                machine,
+            })),
             presence: lease.presence.clone(),
+            stirs: lease.presence.clone(),
             holder,
             positions: Arc::clone(&self.positions),
             tenancy: self.on.tenancy.clone(),
             caller: exchange.caller.clone(),
             authn: self.on.authn.clone(),
             expires: exchange.credential_left(SystemTime::now()),
+            // The API server ends it.
+            lasts: None,
             look: self.settings.look,
             drain: self.on.drain.clone(),
         };

@@ -1,5 +1,7 @@
 //! The resume guard as the pipeline sees it: one lock, held for a look-up, touched by requests for narrowed kinds only.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -15,6 +17,7 @@ use crate::identity::IdentityKey;
 use crate::k8s::list_options::ContinueToken;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::GroupResource;
+use crate::k8s::names::Namespace;
 use crate::policy;
 use crate::reader::ReaderError;
 use crate::tenancy::scope::Generation;
@@ -32,10 +35,17 @@ const CAPACITY: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Positions {
     guard: Mutex<Guard>,
-    /// The latest version of a list that was put together from an identity's namespaces. A watch over all of them from
+    /// The latest version of what was put together from an identity's namespaces. A forwarded watch over all of them from
     /// there would begin without what the others hold.
     fanned: Cache<(IdentityKey, GroupResource), Position>,
+    /// The positions of what was put together, and of which namespaces: there is no reader for these kinds, and none is
+    /// needed, since only what was handed out here is admitted.
+    whole: Mutex<Guard>,
+    shown: Cache<(IdentityKey, GroupResource, Position), Shown>,
 }
+
+/// Namespaces that a list or watch was put together from.
+pub(super) type Shown = Arc<BTreeSet<Namespace>>;
 
 /// Whose positions of which kind a request asks about or makes, and in which state of affairs it was decided.
 #[derive(Clone, Debug)]
@@ -50,6 +60,8 @@ impl Default for Positions {
         Self {
             guard: Mutex::new(Guard::new(CAPACITY)),
             fanned: Cache::new(CAPACITY as u64),
+            whole: Mutex::new(Guard::new(CAPACITY)),
+            shown: Cache::new(4 * CAPACITY as u64),
         }
     }
 }
@@ -108,14 +120,69 @@ impl Positions {
         }
     }
 
-    /// A client is about to have a list put together from his namespaces, whole or a page of it, at `version`.
-    pub(super) fn on_fan_out(&self, who: IdentityKey, resource: &GroupResource, version: &str) {
-        let Some(at) = Position::parse(version) else {
-            return;
-        };
+    /// A client is about to have something at `at`, of what is put together from his namespaces: a page, an event.
+    pub(super) fn on_part(&self, holder: &Holder, at: Position) {
         self.fanned
-            .entry((who, resource.clone()))
+            .entry((holder.who, holder.kind.resource.clone()))
             .and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
+    }
+
+    /// A client is about to have a page of a list at `at`, put together from `shown`; what its pages before showed counts
+    /// too. `now` is the generation in force now.
+    pub(super) fn on_fan_out(
+        &self,
+        holder: &Holder,
+        at: Position,
+        mut shown: BTreeSet<Namespace>,
+        complete: bool,
+        now: Generation,
+    ) {
+        self.on_part(holder, at);
+        let key = (holder.who, holder.kind.resource.clone(), at);
+        if let Some(before) = self.shown.get(&key) {
+            shown.extend(before.iter().cloned());
+        }
+        let shown = Arc::new(shown);
+        if complete {
+            self.on_whole(holder, at, &shown, now);
+        } else {
+            self.shown.insert(key, shown);
+        }
+    }
+
+    /// A client is about to have everything up to `at` of the namespaces in `shown`.
+    pub(super) fn on_whole(&self, holder: &Holder, at: Position, shown: &Shown, now: Generation) {
+        self.on_part(holder, at);
+        let key = (holder.who, holder.kind.resource.clone(), at);
+        self.shown.insert(key, Arc::clone(shown));
+        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
+        let now = Now {
+            generation: now,
+            ..holder.now
+        };
+        let mut whole = self.whole(holder);
+        whole.on_issued(who, kind, at, under, now);
+    }
+
+    /// The namespaces whose state a client holds who comes with `at`; `None` if it must list again.
+    pub(super) fn admit_whole(&self, holder: &Holder, at: Option<Position>) -> Option<Shown> {
+        let mut whole = self.whole(holder);
+        match whole.admit(&holder.who, &holder.kind.resource, at, holder.now) {
+            Admit::Pass => {}
+            Admit::Expired | Admit::NeedsFloor => return None,
+        }
+        self.shown
+            .get(&(holder.who, holder.kind.resource.clone(), at?))
+    }
+
+    /// The guard of what is put together, with nothing to learn first.
+    fn whole(&self, holder: &Holder) -> MutexGuard<'_, Guard> {
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let (who, kind) = (&holder.who, &holder.kind.resource);
+        if whole.needs_floor(who, kind, holder.now) {
+            whole.on_floor(who, kind, Position(0), holder.now);
+        }
+        whole
     }
 
     /// Whether a watch with these options over all namespaces may go on from a list that had some of them only: then he
@@ -222,5 +289,103 @@ impl Proxy {
             .guard()
             .on_floor(&holder.who, &holder.kind.resource, fresh, holder.now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Verbs;
+    use crate::identity::AuthenticatorId;
+    use crate::identity::Extra;
+    use crate::identity::Identity;
+    use crate::identity::Proof;
+    use crate::identity::UpstreamMode;
+    use crate::identity::UserName;
+
+    fn holder(user: &str, generation: u64) -> Holder {
+        let who = Identity::new(Proof {
+            user: UserName::parse(user).unwrap(),
+            groups: Ok(Vec::new()),
+            uid: None,
+            extra: Extra::new(),
+            expires: None,
+            by: AuthenticatorId::new("test"),
+            upstream: UpstreamMode::Token,
+        });
+        Holder {
+            who: *who.key(),
+            kind: KindFacts {
+                resource: GroupResource::new("", "pods"),
+                version: "v1".into(),
+                kind: "Pod".into(),
+                namespaced: true,
+                verbs: Verbs::default(),
+                aggregated: false,
+                protobuf: true,
+            },
+            now: Now {
+                generation: Generation(generation),
+                mode: Mode::Narrowed,
+            },
+        }
+    }
+
+    fn names(text: &str) -> BTreeSet<Namespace> {
+        let names = text.split_whitespace();
+        names.map(|name| Namespace::parse(name).unwrap()).collect()
+    }
+
+    fn resuming(at: &str) -> ListOptions {
+        ListOptions {
+            watch: true,
+            resource_version: Some(at.to_owned()),
+            ..ListOptions::default()
+        }
+    }
+
+    #[test]
+    fn who_was_shown_a_part_goes_on_from_there_with_that_part_and_nobody_else() {
+        let positions = Positions::default();
+        let alice = holder("alice", 1);
+        let one = Generation(1);
+        let admitted = |holder: &Holder, at| {
+            let shown = positions.admit_whole(holder, Some(Position(at)));
+            shown.map(|shown| shown.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        positions.on_fan_out(&alice, Position(7), names("a"), false, one);
+        assert_eq!(admitted(&alice, 7), None, "a page is no position");
+        positions.on_fan_out(&alice, Position(7), names("b"), true, one);
+        assert_eq!(
+            admitted(&alice, 7),
+            Some(vec!["a".to_owned(), "b".to_owned()])
+        );
+        for (who, at) in [(&alice, 6), (&alice, 8), (&holder("bob", 1), 7)] {
+            assert_eq!(admitted(who, at), None, "{at}");
+        }
+        // Nothing of an older scope counts, not even if it is handed out again.
+        let later = holder("alice", 2);
+        assert_eq!(admitted(&later, 7), None);
+        positions.on_fan_out(&later, Position(7), names("a"), true, Generation(2));
+        assert_eq!(admitted(&later, 7), None);
+        positions.on_fan_out(&later, Position(9), names("a"), true, Generation(2));
+        assert_eq!(admitted(&later, 9), Some(vec!["a".to_owned()]));
+        // One that was made under the old scope and comes late is no position of the new one.
+        positions.on_fan_out(&alice, Position(11), names("a"), true, Generation(2));
+        assert_eq!(admitted(&later, 11), None);
+    }
+
+    #[test]
+    fn from_a_part_there_is_no_way_into_a_forwarded_watch_of_the_whole() {
+        let positions = Positions::default();
+        let alice = holder("alice", 1);
+        let resource = &alice.kind.resource;
+        let is_part = |at| positions.resumes_a_fan_out(&alice.who, resource, &resuming(at));
+        assert!(!is_part("7"));
+        positions.on_part(&alice, Position(7));
+        positions.on_part(&alice, Position(5));
+        assert!(is_part("7") && is_part("5") && is_part("1"));
+        // Above it is what was forwarded.
+        assert!(!is_part("8"));
     }
 }

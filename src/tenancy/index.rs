@@ -125,21 +125,21 @@ impl Entry {
             && !self.is_ignored()
     }
 
-    /// Counts one more RoleBinding in `namespace`; whether it is the first.
-    fn bind(&mut self, namespace: &Namespace) -> bool {
-        let count = self.bound.entry(namespace.clone()).or_default();
-        *count += 1;
-        *count == 1
+    /// Counts one more RoleBinding in `namespace`.
+    fn bind(&mut self, namespace: &Namespace) {
+        *self.bound.entry(namespace.clone()).or_default() += 1;
     }
 
-    /// Counts one fewer; whether it was the last.
-    fn unbind(&mut self, namespace: &Namespace) -> bool {
+    /// Counts one fewer.
+    fn unbind(&mut self, namespace: &Namespace) {
         let Some(count) = self.bound.get_mut(namespace) else {
             debug_assert!(false, "unbound more often than bound");
-            return false;
+            return;
         };
         *count -= 1;
-        *count == 0 && self.bound.remove(namespace).is_some()
+        if *count == 0 {
+            self.bound.remove(namespace);
+        }
     }
 
     fn is_ignored(&self) -> bool {

@@ -30,6 +30,9 @@ pub(super) struct Person {
     pub(super) who: Arc<Identity>,
     /// The scope in force; its receivers are what is open in this identity's name.
     pub(super) scope: watch::Sender<Arc<Scope>>,
+    /// Says when something that names the identity has changed, even where the scope stays the same: what RBAC allows
+    /// within a namespace may not.
+    pub(super) stirred: watch::Sender<()>,
 }
 
 /// The identities present.

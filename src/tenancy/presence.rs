@@ -12,18 +12,28 @@ use super::scope::Scope;
 #[must_use = "an identity is present while this lives"]
 pub struct Presence {
     scope: watch::Receiver<Arc<Scope>>,
+    stirred: watch::Receiver<()>,
 }
 
 impl Presence {
     pub(super) fn of(person: &Person) -> Self {
         Self {
             scope: person.scope.subscribe(),
+            stirred: person.stirred.subscribe(),
         }
     }
 
     /// The scope in force.
     pub fn scope(&self) -> Arc<Scope> {
         Arc::clone(&self.scope.borrow())
+    }
+
+    /// Waits until something that names the identity has changed since this was last called, such as a RoleBinding. Its
+    /// scope may be the same. Cancel-safe.
+    pub async fn stirred(&mut self) {
+        if self.stirred.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// The next scope after those this presence was told of: after its beginning, or after the last answer of this

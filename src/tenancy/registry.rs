@@ -201,6 +201,7 @@ impl Tenancy {
         let person = Arc::new(Person {
             who: Arc::clone(who),
             scope: watch::Sender::new(scope),
+            stirred: watch::Sender::new(()),
         });
         people.enter(&person, named, now)
     }
@@ -350,6 +351,7 @@ impl Tenancy {
         };
         for (person, named) in concerned {
             let _held_until = self.compute(writer, &person, &named);
+            person.stirred.send_replace(());
         }
     }
 

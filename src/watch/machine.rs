@@ -5,12 +5,13 @@ use bytes::Bytes;
 use bytes::BytesMut;
 
 use super::expired::expired_frame;
-use super::gone::ObjectKind;
-use super::gone::gone_frame;
 use super::guard::Position;
+use super::made::ObjectKind;
+use super::made::gone_frame;
 use super::memory::Memory;
 use super::memory::Verdict;
 use super::outbox::Outbox;
+use super::splice;
 use crate::filter;
 use crate::filter::RowObjects;
 use crate::k8s::media::Media;
@@ -283,19 +284,6 @@ impl Watch {
             );
         }
     }
-}
-
-/// `document` with each range replaced. Ranges are in order and do not overlap.
-fn splice(document: &[u8], edits: &[(std::ops::Range<usize>, Bytes)]) -> Vec<u8> {
-    let mut spliced = Vec::with_capacity(document.len());
-    let mut done = 0;
-    for (range, replacement) in edits {
-        spliced.extend_from_slice(document.get(done..range.start).unwrap_or_default());
-        spliced.extend_from_slice(replacement);
-        done = range.end;
-    }
-    spliced.extend_from_slice(document.get(done..).unwrap_or_default());
-    spliced
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod clients;
 mod creation;
 mod credentials;
 mod everywhere;
+mod everywhere_watches;
 mod faults;
 mod groups;
 mod hostile;

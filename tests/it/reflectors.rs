@@ -1,5 +1,6 @@
 //! The client libraries that keep a store: whatever is granted and revoked, theirs ends equal to a fresh list.
 
+use std::fmt::Debug;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::process::Child;
@@ -16,6 +17,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector;
 use kube::runtime::watcher;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use crate::harness::eventually;
@@ -42,7 +44,7 @@ in_the_real_world!(
 );
 
 /// Something that keeps a store of the namespaces it is shown.
-trait Store {
+pub(crate) trait Store {
     fn names(&self) -> Vec<String>;
 }
 
@@ -118,46 +120,60 @@ async fn tenants(world: &'static World) -> (Person, Vec<Tenant>) {
 }
 
 /// kube-rs' reflector.
-struct KubeRs {
-    store: reflector::Store<Namespace>,
+pub(crate) struct KubeRs<K: Kept> {
+    store: reflector::Store<K>,
+    /// What an object is called.
+    key: fn(&K) -> String,
     driver: JoinHandle<()>,
 }
 
-impl KubeRs {
-    async fn start(kubectl: &Kubectl, config: watcher::Config) -> Self {
+/// Objects of a built-in kind.
+pub(crate) trait Kept:
+    kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
+
+impl<K> Kept for K where
+    K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+}
+
+impl<K: Kept> KubeRs<K> {
+    pub(crate) async fn start(
+        kubectl: &Kubectl,
+        config: watcher::Config,
+        key: fn(&K) -> String,
+    ) -> Self {
         let client = world::client(&std::fs::read_to_string(kubectl.kubeconfig()).unwrap()).await;
         let (store, writer) = reflector::store();
-        let events = watcher(Api::<Namespace>::all(client), config)
+        let events = watcher(Api::<K>::all(client), config)
             .default_backoff()
             .reflect(writer);
         Self {
             store,
+            key,
             driver: tokio::spawn(events.for_each(|_event| std::future::ready(()))),
         }
     }
 }
 
-impl Store for KubeRs {
+impl<K: Kept> Store for KubeRs<K> {
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self
-            .store
-            .state()
-            .iter()
-            .map(|namespace| namespace.name_any())
-            .collect();
+        let state = self.store.state();
+        let mut names: Vec<_> = state.iter().map(|object| (self.key)(object)).collect();
         names.sort();
         names
     }
 }
 
-impl Drop for KubeRs {
+impl<K: Kept> Drop for KubeRs<K> {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
 /// client-go's shared informer, in a process of its own.
-struct ClientGo {
+pub(crate) struct ClientGo {
     process: Child,
     names: Arc<Mutex<Vec<String>>>,
 }
@@ -169,7 +185,7 @@ struct Line {
 }
 
 impl ClientGo {
-    async fn start(kubectl: &Kubectl, options: &[&str]) -> Self {
+    pub(crate) async fn start(kubectl: &Kubectl, options: &[&str]) -> Self {
         let binary = tokio::task::spawn_blocking(|| tool("tests/testbed/build"))
             .await
             .unwrap();
@@ -210,7 +226,7 @@ impl Drop for ClientGo {
 async fn kube_rs(world: &'static World, mode: Mode, config: watcher::Config) {
     let (person, mut tenants) = tenants(world).await;
     let kubectl = world.proxy_in(mode).await.kubectl(&person);
-    let store = KubeRs::start(&kubectl, config).await;
+    let store = KubeRs::start(&kubectl, config, Namespace::name_any).await;
     follow(world, &person, &mut tenants, &store, 12).await;
 }
 

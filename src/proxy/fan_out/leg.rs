@@ -19,7 +19,10 @@ use crate::identity::Caller;
 use crate::k8s::media::Media;
 use crate::policy::Cut;
 use crate::policy::Legs;
+use crate::policy::Permit;
+use crate::policy::Start;
 use crate::proxy::answer;
+use crate::proxy::ask;
 use crate::proxy::reject::BadAnswer;
 use crate::proxy::reject::Reject;
 use crate::upstream::Authorized;
@@ -53,6 +56,16 @@ pub(super) enum Leg {
     Answer(Response<Body>),
 }
 
+/// What a namespace said to a watch.
+pub(super) enum WatchLeg {
+    /// Its stream.
+    Stream(Response<Body>),
+    /// He may not watch it there, or it is gone.
+    Nothing,
+    /// Anything else is the answer to the whole.
+    Answer(Response<Body>),
+}
+
 /// A part under way: what was read of it ahead, and the rest.
 pub(super) struct OpenPart {
     pub(super) head: http::response::Parts,
@@ -77,19 +90,62 @@ impl std::ops::Deref for OpenPart {
 }
 
 impl Opener {
+    /// Sends the watch of leg number `at`.
+    pub(super) async fn open_watch(&self, at: usize, start: Start) -> Result<WatchLeg, Reject> {
+        let Some(permit) = self.legs.watch(at, start) else {
+            return Ok(WatchLeg::Nothing);
+        };
+        let accept = HeaderValue::from_static(self.media.accept(true));
+        let request = self.authorized(permit)?.with_accept(accept);
+        let (head, body) = self.upstream.send(request, empty()).await?.into_parts();
+        match head.status {
+            StatusCode::OK => {}
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => return Ok(WatchLeg::Nothing),
+            status if status.is_client_error() || status.is_server_error() => {
+                return Ok(WatchLeg::Answer(Response::from_parts(head, body)));
+            }
+            _ => return Err(Reject::Answer(BadAnswer::ContentType)),
+        }
+        answer::readable(&head, self.media, true).map_err(Reject::Answer)?;
+        Ok(WatchLeg::Stream(Response::from_parts(head, body)))
+    }
+
+    /// Whether he may now do in leg number `at` what the whole asks for; `None` if nobody says.
+    pub(super) async fn may(&self, at: usize) -> Option<bool> {
+        let (permit, review) = self.legs.review(at)?;
+        let asked = ask::allowed(
+            &self.upstream,
+            &self.own_token,
+            &self.caller,
+            self.peer,
+            permit,
+            review,
+        );
+        asked.await.ok()
+    }
+
+    fn authorized(&self, permit: Permit) -> Result<Authorized, Reject> {
+        let inbound = Inbound {
+            headers: &self.headers,
+            peer: self.peer,
+            withheld: &[],
+        };
+        Ok(Authorized::new(
+            permit,
+            &self.caller,
+            inbound,
+            &self.own_token,
+        )?)
+    }
+
     /// Sends leg number `at`, and reads the beginning of its answer.
     pub(super) async fn open(&self, at: usize, cut: Cut) -> Result<Leg, Reject> {
         let limit = cut.limit;
         let Some(permit) = self.legs.permit(at, cut) else {
             return Ok(Leg::Nothing);
         };
-        let inbound = Inbound {
-            headers: &self.headers,
-            peer: self.peer,
-            withheld: &[],
-        };
-        let request = Authorized::new(permit, &self.caller, inbound, &self.own_token)?
-            .with_accept(HeaderValue::from_static(self.media.accept(false)));
+        let accept = HeaderValue::from_static(self.media.accept(false));
+        let request = self.authorized(permit)?.with_accept(accept);
         let (head, body) = self.upstream.send(request, empty()).await?.into_parts();
         match head.status {
             StatusCode::OK => {}

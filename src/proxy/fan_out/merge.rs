@@ -1,5 +1,6 @@
 //! The parts put together: items in order, then what the list says about itself.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub(super) struct Merge {
     left: Option<i64>,
     /// The state all legs show; `None`: each its own, and the whole begins at the earliest.
     version: Option<String>,
+    /// The namespaces that have shown their part.
+    shown: BTreeSet<Namespace>,
     /// What the first part says about kind and columns.
     envelope: Option<Envelope>,
     wrote_item: bool,
@@ -85,7 +88,9 @@ enum End {
 impl Merge {
     pub(super) fn new(first: FirstPart, opener: Arc<Opener>, limit: Option<i64>) -> Self {
         let (next, version) = (first.at + 1, first.version);
+        let shown = opener.legs.namespaces().get(first.at).cloned();
         Self {
+            shown: shown.into_iter().collect(),
             rest: rest(&opener, next, version.as_deref(), limit),
             opener,
             next,
@@ -122,13 +127,13 @@ impl Merge {
         Ok(beginning)
     }
 
-    /// The list as a body that begins with `beginning`. `seal` makes a page token, `issue` is told the version before
-    /// the last byte goes out.
+    /// The list as a body that begins with `beginning`. `seal` makes a page token, `issue` is told before the last byte
+    /// goes out of which version and namespaces it was, and whether that is all.
     pub(super) fn into_body(
         mut self,
         mut beginning: BytesMut,
         seal: impl Fn(Namespace, Option<String>) -> String + Send + 'static,
-        issue: impl Fn(&str) + Send + 'static,
+        issue: impl Fn(&str, BTreeSet<Namespace>, bool) + Send + 'static,
     ) -> Body {
         let close = move |merge: &mut Self| merge.close(&seal, &issue);
         if self.end.is_some() {
@@ -228,7 +233,14 @@ impl Merge {
         self.next += 1;
         match leg {
             Leg::Nothing => {}
-            Leg::Part(part) => self.current = self.fitting(part, at).await?,
+            Leg::Part(part) => {
+                self.current = self.fitting(part, at).await?;
+                if self.current.is_some()
+                    && let Some(namespace) = self.opener.legs.namespaces().get(at)
+                {
+                    self.shown.insert(namespace.clone());
+                }
+            }
             Leg::Answer(response) => return Err(Failed::Answer(response)),
         }
         Ok(())
@@ -263,7 +275,7 @@ impl Merge {
     fn close(
         &mut self,
         seal: &dyn Fn(Namespace, Option<String>) -> String,
-        issue: &dyn Fn(&str),
+        issue: &dyn Fn(&str, BTreeSet<Namespace>, bool),
     ) -> Bytes {
         let mut close = BytesMut::from(&b"]"[..]);
         let envelope = self.envelope.take().unwrap_or_default();
@@ -278,7 +290,8 @@ impl Merge {
         member("columnDefinitions", &envelope.columns);
         let mut metadata = serde_json::Map::new();
         if let Some(version) = self.version.take().or(envelope.resource_version) {
-            issue(&version);
+            let complete = !matches!(self.end, Some(End::Page(..)));
+            issue(&version, std::mem::take(&mut self.shown), complete);
             metadata.insert("resourceVersion".to_owned(), version.into());
         }
         if let Some(End::Page(namespace, native)) = self.end.take() {

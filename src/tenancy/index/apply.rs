@@ -231,13 +231,20 @@ impl Index {
             .iter()
             .filter(|subject| after.binary_search(subject).is_err())
         {
-            self.update(subject, changes, |entry| entry.unbind(&namespace));
+            // Also where another still names him there: what he may do in it may be less now.
+            self.update(subject, changes, |entry| {
+                entry.unbind(&namespace);
+                true
+            });
         }
         for subject in after
             .iter()
             .filter(|subject| before.binary_search(subject).is_err())
         {
-            self.update(subject, changes, |entry| entry.bind(&namespace));
+            self.update(subject, changes, |entry| {
+                entry.bind(&namespace);
+                true
+            });
         }
         if !after.is_empty() {
             self.places

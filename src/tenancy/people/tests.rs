@@ -32,6 +32,7 @@ fn person(text: &str) -> Arc<Person> {
     Arc::new(Person {
         who: Arc::new(who),
         scope: watch::Sender::new(Arc::new(scope)),
+        stirred: watch::Sender::new(()),
     })
 }
 
