@@ -23,7 +23,7 @@ start_bed() {
     helm=$(tests/tools/helm4)
     "$testbed" up --dir "$dir/bed" --audit=None >"$dir/bed.out" & bed=$!
     jobs_to_end+=("$bed")
-    until grep -q ^ready: "$dir/bed.out"; do kill -0 "$bed"; sleep 0.2; done
+    until grep -qs ^ready: "$dir/bed.out"; do kill -0 "$bed"; sleep 0.2; done
     export KUBECONFIG=$dir/bed/admin.kubeconfig PATH="$dir/bed/bin:$PATH"
     server=$(fact server) entra=$(fact entra.url) server_ca=$(fact caFile) entra_ca=$(fact entra.caFile)
     server_pid=$(pgrep -x -P "$bed" kube-apiserver)
