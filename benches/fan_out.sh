@@ -2,8 +2,8 @@
 # What a list over all namespaces costs through the proxy, which asks in each namespace of the user, against the one
 # label query by which somebody who may read the whole cluster finds the same objects.
 #
-#   benches/fan_out.sh                 5 000 ConfigMaps in 1 000 namespaces, ten of them the user's: a hundredth
-#   OBJECTS=50000 benches/fan_out.sh   the same with 50 000: a minute more to fill the cluster
+#   benches/fan_out.sh                 5 000 ConfigMaps in 1 000 namespaces, ten of them the user's: a hundredth; four minutes
+#   OBJECTS=50000 benches/fan_out.sh   the same with 50 000: one minute more
 #
 # ROUNDS (5) alternating rounds of SECONDS_EACH (4) for each figure; the table has the medians, and the rates of all rounds
 # behind them. NAMESPACES (1000). WRITES (0) changes of another object per second, since no real cluster stands still.
