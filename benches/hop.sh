@@ -6,33 +6,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${1:-5}
-profile=${PROFILE:-quick}
-binary=${BINARY:-target/$profile/kube-tenant-proxy}
-[[ -x $binary ]] || cargo build --profile "$profile" --bin kube-tenant-proxy
-testbed=$(tests/testbed/build)
-helm=$(tests/tools/helm4)
-dir=$(mktemp -d "${TMPDIR:-/tmp}/kube-tenant-proxy-bench.XXXXXX")
-jobs_to_end=()
-end() {
-    for pid in "${jobs_to_end[@]}"; do kill "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
-    [[ -n ${KEEP:-} ]] || rm -rf "$dir"
-}
-trap end EXIT
-
-"$testbed" up --dir "$dir/bed" --audit=None >"$dir/bed.out" & jobs_to_end+=("$!")
-until grep -q ^ready: "$dir/bed.out"; do kill -0 "${jobs_to_end[0]}"; sleep 0.2; done
-fact() { python3 -c 'import json,sys; v=json.load(open(sys.argv[1]))
-for key in sys.argv[2].split("."): v=v[key]
-print(v)' "$dir/bed/testbed.json" "$1"; }
-export KUBECONFIG=$dir/bed/admin.kubeconfig PATH="$dir/bed/bin:$PATH"
-server=$(fact server) entra=$(fact entra.url) ca=$(fact entra.caFile)
-entra_ca=$ca server_ca=$(fact caFile)
+. benches/bed.sh
+start_bed
 
 # A hundred tenants of ten namespaces.
-kubectl create namespace capsule-system >/dev/null
-"$helm" template capsule-proxy charts/kube-tenant-proxy -n capsule-system \
-    -s templates/rbac.yaml -s templates/serviceaccount.yaml | kubectl apply -n capsule-system -f - >/dev/null
 python3 - >"$dir/world.json" <<'PY'
 import json, sys
 items = []
@@ -52,29 +29,9 @@ json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout)
 PY
 kubectl create -f "$dir/world.json" >/dev/null
 
-mint() { curl -sS --cacert "$entra_ca" "${entra}control/mint" -d "$1" | python3 -c 'import json,sys; print(json.load(sys.stdin)["token"])'; }
-dev=$(mint '{"claims": {"upn": "user-0@example.org", "groups": ["'"$(fact capsule.group)"'"]}}')
+dev=$(user_token user-0@example.org)
 admin=$(mint '{"persona": "capsule-admin"}')
-
-kubectl -n capsule-system create token capsule-proxy >"$dir/token"
-python3 - "$server" "$server_ca" "$dir/token" "$dir/bed/testbed.json" "$dir" <<'PY'
-import json, sys
-server, ca, token, facts, out = sys.argv[1:]
-json.dump({"apiVersion": "v1", "kind": "Config", "current-context": "x",
-  "clusters": [{"name": "x", "cluster": {"server": server, "certificate-authority": ca}}],
-  "users": [{"name": "x", "user": {"tokenFile": token}}],
-  "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]}, open(f"{out}/proxy.kubeconfig", "w"))
-e = json.load(open(facts))["entra"]
-json.dump({"authentication": {"jwt": [{"issuer": {"url": e["issuer"], "discoveryURL": e["discoveryURL"],
-  "certificateAuthority": open(e["caFile"]).read(), "audiences": [e["audience"]]},
-  "claimMappings": {"username": {"claims": ["upn", "oid"], "prefix": ""}, "groups": {"claim": "groups", "prefix": ""}},
-  "upstream": "token"}]}}, open(f"{out}/config.yaml", "w"))
-PY
-port=$((20000 + RANDOM % 20000))
-"$binary" serve --kubeconfig "$dir/proxy.kubeconfig" --config "$dir/config.yaml" --listening-port $port \
-    --self-signed localhost,127.0.0.1 --probe-addr 127.0.0.1:$((port + 1)) --metrics-addr 127.0.0.1:$((port + 2)) \
-    --zap-log-level "${LOG:-info}" >"$dir/proxy.out" 2>&1 & proxy=$!; jobs_to_end+=("$proxy")
-until curl -sf "http://127.0.0.1:$((port + 1))/readyz" >/dev/null; do kill -0 $proxy || { cat "$dir/proxy.out"; exit 1; }; sleep 0.2; done
+start_proxy
 
 if command -v nginx >/dev/null; then
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
@@ -98,9 +55,8 @@ NGINX
     nginx=$(pgrep -P $! | head -1)
 fi
 
-[[ -z ${ONLY_START:-} ]] || { echo "dir=$dir proxy=$proxy port=$port server=$server"; echo "$dev" >"$dir/dev.token"; echo "$admin" >"$dir/admin.token"; wait $proxy; }
+[[ -z ${ONLY_START:-} ]] || { echo "dir=$dir proxy=$proxy port=$port server=$server"; echo "$dev" >"$dir/dev.token"; echo "$admin" >"$dir/admin.token"; wait "$proxy"; }
 
-ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; }
 # figure NAME TOKEN URL CONNECTIONS [PID]
 figure() {
     local before=0 after=0 out
@@ -123,10 +79,10 @@ for _ in 1 2; do
     for c in 1 16; do
         figure "GET direct" "$dev" "$server$get" $c
         [[ -z ${nginx:-} ]] || figure "GET nginx" "$dev" "https://localhost:$((port + 3))$get" $c "$nginx"
-        figure "GET proxy" "$dev" "https://localhost:$port$get" $c $proxy
+        figure "GET proxy" "$dev" "https://localhost:$port$get" $c "$proxy"
         figure "list direct" "$admin" "$server$select" $c
-        figure "list proxy" "$dev" "https://localhost:$port/api/v1/namespaces" $c $proxy
+        figure "list proxy" "$dev" "https://localhost:$port/api/v1/namespaces" $c "$proxy"
         figure "list -A direct" "$admin" "$server$everywhere" $c
-        figure "list -A proxy" "$dev" "https://localhost:$port$everywhere" $c $proxy
+        figure "list -A proxy" "$dev" "https://localhost:$port$everywhere" $c "$proxy"
     done
 done
