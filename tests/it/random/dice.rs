@@ -16,6 +16,14 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
+    /// Other dice for each `name`, which leave these as they are.
+    pub fn branch(&self, name: &str) -> Self {
+        let letters = name.bytes().map(u64::from);
+        Self(letters.fold(self.0, |sum, letter| {
+            sum.wrapping_mul(31).wrapping_add(letter)
+        }))
+    }
+
     /// A number under `sides`.
     pub fn roll(&mut self, sides: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(sides).unwrap()).unwrap()

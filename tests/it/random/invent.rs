@@ -164,10 +164,10 @@ impl Inventor {
     /// A LabelSelector. Few see beyond this world, since there it is large; some are wrong, or say nothing.
     fn selector(&mut self) -> Value {
         let mut labels = self.equalities(1);
-        if self.dice.percent(90) {
+        if self.dice.percent(80) {
             labels.insert(WORLD.to_owned(), json!(self.tag));
         }
-        let count = self.dice.between(0, 2);
+        let count = self.dice.between(0, 3) / 2;
         let mut expressions: Vec<Value> = (0..count).map(|_| self.expression()).collect();
         match self.dice.roll(40) {
             0 => return json!({}),
@@ -353,7 +353,7 @@ impl Inventor {
 
     fn cluster_resources(&mut self) -> Value {
         let mut rules = Vec::new();
-        let count = self.dice.between(0, 2);
+        let count = self.dice.between(1, 3);
         for _ in 0..count {
             let kind = &KINDS[self.dice.roll(KINDS.len())];
             let mut rule = json!({"apiGroups": self.api_groups(), "resources": [kind.plural]});
@@ -406,7 +406,7 @@ impl Inventor {
 
     /// The spec of a GlobalProxySettings.
     pub fn global(&mut self) -> Value {
-        let count = self.dice.between(1, 2);
+        let count = self.dice.between(1, 3);
         let rule = |_| {
             let subjects = match self.dice.roll(30) {
                 0 => json!({"kind": "User"}),

@@ -120,7 +120,12 @@ impl RandomWorld {
     async fn make_objects(&mut self) {
         let mut objects = Vec::new();
         for kind in classes_and_such() {
-            for _ in 0..12 {
+            let count = if kind.plural == "persistentvolumes" {
+                30
+            } else {
+                12
+            };
+            for _ in 0..count {
                 objects.push(self.new_object(kind));
             }
         }
@@ -306,7 +311,7 @@ impl RandomWorld {
         for _ in 0..30 {
             objects.push(self.new_setting());
         }
-        for _ in 0..20 {
+        for _ in 0..30 {
             objects.push(self.new_global());
         }
         for _ in 0..70 {
@@ -391,7 +396,7 @@ impl RandomWorld {
     async fn make_people(&mut self) {
         let mut orders = Vec::new();
         for (number, name) in self.inventor.users.clone().into_iter().enumerate() {
-            let count = self.inventor.dice.between(0, 4);
+            let count = self.inventor.dice.between(0, 3);
             let mut groups = self.inventor.dice.picks(count, &self.inventor.groups);
             if self.inventor.dice.percent(50) {
                 groups.push(self.world.groups.users.clone());
