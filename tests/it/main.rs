@@ -40,6 +40,7 @@ mod pages;
 mod passing;
 mod program;
 mod providers;
+mod random;
 mod reader;
 mod reflectors;
 mod replicas;

@@ -1,4 +1,5 @@
-//! A plain HTTPS client, one connection per request: what is sent is exactly what a test says.
+//! A plain HTTPS client, one connection per request unless it is told to keep one: what is sent is exactly what a test
+//! says.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use http::header;
 use http_body_util::BodyExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::CertificateDer;
@@ -38,6 +40,7 @@ pub struct Caller {
     roots: Arc<rustls::RootCertStore>,
     headers: HeaderMap,
     version: http::Version,
+    kept: Option<SendRequest<Full<Bytes>>>,
 }
 
 impl Caller {
@@ -52,6 +55,7 @@ impl Caller {
             roots: Arc::new(roots),
             headers: HeaderMap::new(),
             version: http::Version::HTTP_11,
+            kept: None,
         }
     }
 
@@ -78,6 +82,16 @@ impl Caller {
     pub fn over_h2(mut self) -> Self {
         self.version = http::Version::HTTP_2;
         self
+    }
+
+    /// Over one HTTP/2 connection, which its clones share whatever their credentials: for thousands of requests.
+    pub async fn keeping_a_connection(self) -> Self {
+        let over_h2 = self.over_h2();
+        let kept = connection(over_h2.connect().await).await;
+        Self {
+            kept: Some(kept),
+            ..over_h2
+        }
     }
 
     /// The answer to a GET.
@@ -121,6 +135,11 @@ impl Caller {
         path: &str,
         body: Option<&Value>,
     ) -> http::Response<Incoming> {
+        if let Some(kept) = &self.kept {
+            let request = self.request(method, path, body);
+            let mut kept = kept.clone();
+            return answered(kept.send_request(request)).await;
+        }
         let stream = self.connect().await;
         self.open_on(stream, method, path, body).await
     }
@@ -132,6 +151,23 @@ impl Caller {
         path: &str,
         body: Option<&Value>,
     ) -> http::Response<Incoming> {
+        let request = self.request(method, path, body);
+        answered(async {
+            if self.version == http::Version::HTTP_2 {
+                connection(stream).await.send_request(request).await
+            } else {
+                let (mut send, connection) =
+                    hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                        .await
+                        .unwrap();
+                tokio::spawn(connection.with_upgrades());
+                send.send_request(request).await
+            }
+        })
+        .await
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(
             body.map_or_else(Bytes::new, |json| json.to_string().into()),
         ));
@@ -145,31 +181,15 @@ impl Caller {
                 .or_insert(HeaderValue::from_static("application/json"));
         }
         let authority = self.base.authority().unwrap();
-        let stream = TokioIo::new(stream);
-        let answer = async {
-            if self.version == http::Version::HTTP_2 {
-                *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap();
-                let (mut send, connection) =
-                    hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
-                        .await
-                        .unwrap();
-                tokio::spawn(connection);
-                send.send_request(request).await
-            } else {
-                *request.uri_mut() = path.parse().unwrap();
-                request
-                    .headers_mut()
-                    .insert(header::HOST, authority.as_str().parse().unwrap());
-                let (mut send, connection) =
-                    hyper::client::conn::http1::handshake(stream).await.unwrap();
-                tokio::spawn(connection.with_upgrades());
-                send.send_request(request).await
-            }
-        };
-        tokio::time::timeout(DEADLINE, answer)
-            .await
-            .expect("no answer")
-            .expect("the connection broke")
+        if self.version == http::Version::HTTP_2 {
+            *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap();
+        } else {
+            *request.uri_mut() = path.parse().unwrap();
+            request
+                .headers_mut()
+                .insert(header::HOST, authority.as_str().parse().unwrap());
+        }
+        request
     }
 
     /// A connection, for what is not HTTP as a library writes it.
@@ -197,6 +217,24 @@ impl Caller {
             .connect(name, tcp)
             .await
     }
+}
+
+async fn answered(
+    answer: impl Future<Output = hyper::Result<http::Response<Incoming>>>,
+) -> http::Response<Incoming> {
+    tokio::time::timeout(DEADLINE, answer)
+        .await
+        .expect("no answer")
+        .expect("the connection broke")
+}
+
+async fn connection(stream: TlsStream<TcpStream>) -> SendRequest<Full<Bytes>> {
+    let stream = TokioIo::new(stream);
+    let (send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    send
 }
 
 /// A whole answer.
