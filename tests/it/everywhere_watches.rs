@@ -182,8 +182,8 @@ async fn a_position_that_was_not_handed_out_is_expired_once(world: &'static Worl
         assert!(events.len() == 1 && is_expired(&events[0]), "{events:?}");
     }
     // Somebody else's position is nobody's.
-    let (_, theirs, _) = furnished(world, &["a"], Mode::Token).await;
     let at = listed(&caller).await.position();
+    let (_, theirs, _) = furnished(world, &["a"], Mode::Token).await;
     let mut watch = theirs
         .watch(&format!("{EVERYWHERE}?watch=1&resourceVersion={at}"))
         .await;
