@@ -53,6 +53,7 @@ use crate::policy::From;
 use crate::policy::Legs;
 use crate::policy::Refusal;
 use crate::watch::guard::Position;
+use crate::wire::Layout;
 
 /// Legs under way at once for one list. Priority and fairness counts each as a read of the whole kind.
 const IN_FLIGHT: usize = 8;
@@ -103,16 +104,7 @@ impl Proxy {
             let token = self.on.pages.seal(&cursor, &binding);
             return Ok(Some(expired(&token)));
         }
-        let opener = Arc::new(Opener {
-            upstream: Arc::clone(&self.on.upstream),
-            own_token: Arc::clone(&self.on.own_token),
-            caller: exchange.caller.clone(),
-            headers: exchange.headers.clone(),
-            peer: exchange.connection.peer.ip(),
-            legs,
-            layout,
-            media,
-        });
+        let opener = self.opener(exchange, legs, layout, media);
         let first = match first_leg(&opener, kind, page.as_ref(), &options, limit).await? {
             First::Part(first) => *first,
             // The pages before had something: what is left has nothing for him.
@@ -176,6 +168,20 @@ impl Proxy {
         *response.headers_mut() = head.headers;
         response.headers_mut().remove(header::CONTENT_LENGTH);
         Ok(Some(compress::long_list(&exchange.headers, response)))
+    }
+
+    /// What the legs of a request are opened with.
+    fn opener(&self, exchange: &Exchange, legs: Legs, layout: Layout, media: Media) -> Arc<Opener> {
+        Arc::new(Opener {
+            upstream: Arc::clone(&self.on.upstream),
+            own_token: Arc::clone(&self.on.own_token),
+            caller: exchange.caller.clone(),
+            headers: exchange.headers.clone(),
+            peer: exchange.connection.peer.ip(),
+            legs,
+            layout,
+            media,
+        })
     }
 }
 

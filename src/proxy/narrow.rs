@@ -1,6 +1,7 @@
 //! Narrowed lists and watches of a kind over the whole cluster: as the reader, and read on the way.
 
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::BytesMut;
@@ -145,11 +146,26 @@ impl Proxy {
         if lease.presence.scope().generation != holder.now.generation {
             return Ok(None);
         }
-        let watch = LiveWatch {
-            flow: Flow::One(Box::new(One {
-                upstream: body,
-                machine,
-            })),
+        let flow = Flow::One(Box::new(One {
+            upstream: body,
+            machine,
+        }));
+        // How long it lasts is the API server's to say.
+        let watch = self.live(exchange, flow, lease, holder, None);
+        Ok(Some(Response::from_parts(head, watch.into_body())))
+    }
+
+    /// A watch whose frames come by `flow`, and which ends after `lasts`, where nobody upstream ends it.
+    pub(super) fn live(
+        &self,
+        exchange: &Exchange,
+        flow: Flow,
+        lease: &Lease,
+        holder: Holder,
+        lasts: Option<Duration>,
+    ) -> LiveWatch {
+        LiveWatch {
+            flow,
             presence: lease.presence.clone(),
             stirs: lease.presence.clone(),
             holder,
@@ -158,12 +174,10 @@ impl Proxy {
             caller: exchange.caller.clone(),
             authn: self.on.authn.clone(),
             expires: exchange.credential_left(SystemTime::now()),
-            // The API server ends it.
-            lasts: None,
+            lasts,
             look: self.settings.look,
             drain: self.on.drain.clone(),
-        };
-        Ok(Some(Response::from_parts(head, watch.into_body())))
+        }
     }
 
     /// What the client of a watch holds, by the list it began with: of every object the metadata alone, which is read for

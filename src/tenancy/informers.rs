@@ -7,15 +7,19 @@
 mod feed;
 mod log;
 
+use std::fmt::Debug;
+
 use futures_util::future::BoxFuture;
 use futures_util::future::FutureExt;
 use futures_util::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
+use kube::Resource;
 use kube::api::ApiResource;
 use kube::api::DynamicObject;
 use kube::core::PartialObjectMeta;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use self::feed::Feed;
@@ -23,6 +27,8 @@ use self::feed::Message;
 use super::event::Source;
 use super::facts;
 use super::facts::Fact;
+use super::facts::Key;
+use super::facts::Reading;
 use super::registry::Tenancy;
 use crate::ready::ReadyHandle;
 
@@ -58,6 +64,15 @@ async fn write(tenancy: &Tenancy, mut inbox: mpsc::Receiver<Message>) {
     }
 }
 
+/// How the objects of a source are had and read.
+struct Kind<K> {
+    /// In the versions that may be served, the preferred one first.
+    apis: Vec<Api<K>>,
+    fields: Option<String>,
+    read: fn(&K) -> Reading<Fact>,
+    key: fn(&K) -> Option<Key>,
+}
+
 fn feed<'a>(
     tenancy: &'a Tenancy,
     client: kube::Client,
@@ -65,98 +80,89 @@ fn feed<'a>(
     ready: ReadyHandle,
     out: mpsc::Sender<Message>,
 ) -> BoxFuture<'a, ()> {
-    let sources = tenancy.sources();
+    fn of<'a, K>(
+        kind: Kind<K>,
+        tenancy: &'a Tenancy,
+        source: Source,
+        ready: ReadyHandle,
+        out: mpsc::Sender<Message>,
+    ) -> BoxFuture<'a, ()>
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let feed = Feed {
+            source,
+            apis: kind.apis,
+            fields: kind.fields,
+            read: kind.read,
+            key: kind.key,
+            sources: tenancy.sources(),
+            pulse: tenancy.settings().pulse,
+            out,
+        };
+        feed.run(ready).boxed()
+    }
     match source {
-        Source::Tenants => Feed {
-            source,
-            // v1beta2 is stored; v1beta1 is what an older operator serves.
-            apis: ["v1beta2", "v1beta1"]
-                .map(|version| capsule(&client, version, "Tenant", "tenants"))
-                .into(),
-            fields: None,
-            read: |object: &DynamicObject| facts::tenant(object).map(Fact::Tenant),
-            key: facts::tenant_key,
-            sources,
-            pulse: tenancy.settings().pulse,
-            out,
+        Source::Tenants => {
+            let kind = Kind {
+                // v1beta2 is stored; v1beta1 is what an older operator serves.
+                apis: ["v1beta2", "v1beta1"]
+                    .map(|version| capsule(&client, version, "Tenant", "tenants"))
+                    .into(),
+                fields: None,
+                read: |object| facts::tenant(object).map(Fact::Tenant),
+                key: facts::tenant_key,
+            };
+            of(kind, tenancy, source, ready, out)
         }
-        .run(ready)
-        .boxed(),
-        Source::Namespaces => Feed {
-            source,
-            apis: vec![Api::<PartialObjectMeta<Namespace>>::all(client)],
-            fields: None,
-            read: |object: &PartialObjectMeta<Namespace>| {
-                facts::namespace(object).map(Fact::Namespace)
-            },
-            key: facts::namespace_key,
-            sources,
-            pulse: tenancy.settings().pulse,
-            out,
+        Source::Namespaces => {
+            let kind = Kind {
+                apis: vec![Api::<PartialObjectMeta<Namespace>>::all(client)],
+                fields: None,
+                read: |object| facts::namespace(object).map(Fact::Namespace),
+                key: facts::namespace_key,
+            };
+            of(kind, tenancy, source, ready, out)
         }
-        .run(ready)
-        .boxed(),
-        Source::RoleBindings => Feed {
-            source,
-            apis: vec![Api::<RoleBinding>::all(client)],
-            fields: None,
-            read: |object: &RoleBinding| facts::binding(object).map(Fact::Binding),
-            key: facts::binding_key,
-            sources,
-            pulse: tenancy.settings().pulse,
-            out,
+        Source::RoleBindings => {
+            let kind = Kind {
+                apis: vec![Api::<RoleBinding>::all(client)],
+                fields: None,
+                read: |object| facts::binding(object).map(Fact::Binding),
+                key: facts::binding_key,
+            };
+            of(kind, tenancy, source, ready, out)
         }
-        .run(ready)
-        .boxed(),
-        Source::Configuration => Feed {
-            source,
-            apis: vec![capsule(
-                &client,
-                "v1beta2",
-                "CapsuleConfiguration",
-                "capsuleconfigurations",
-            )],
-            fields: Some(format!(
-                "metadata.name={}",
-                tenancy.settings().configuration_name
-            )),
-            read: |object: &DynamicObject| facts::configuration(object).map(Fact::Configuration),
-            key: |_: &DynamicObject| Some(facts::Key::Configuration),
-            sources,
-            pulse: tenancy.settings().pulse,
-            out,
+        Source::Configuration => {
+            let (name, plural) = ("CapsuleConfiguration", "capsuleconfigurations");
+            let followed = &tenancy.settings().configuration_name;
+            let kind = Kind {
+                apis: vec![capsule(&client, "v1beta2", name, plural)],
+                fields: Some(format!("metadata.name={followed}")),
+                read: |object| facts::configuration(object).map(Fact::Configuration),
+                key: |_| Some(Key::Configuration),
+            };
+            of(kind, tenancy, source, ready, out)
         }
-        .run(ready)
-        .boxed(),
-        Source::Settings => Feed {
-            source,
-            apis: vec![capsule(&client, "v1beta1", "ProxySetting", "proxysettings")],
-            fields: None,
-            read: |object: &DynamicObject| facts::setting(object).map(Fact::Setting),
-            key: facts::setting_key,
-            sources,
-            pulse: tenancy.settings().pulse,
-            out,
+        Source::Settings => {
+            let kind = Kind {
+                apis: vec![capsule(&client, "v1beta1", "ProxySetting", "proxysettings")],
+                fields: None,
+                read: |object| facts::setting(object).map(Fact::Setting),
+                key: facts::setting_key,
+            };
+            of(kind, tenancy, source, ready, out)
         }
-        .run(ready)
-        .boxed(),
-        Source::Globals => Feed {
-            source,
-            apis: vec![capsule(
-                &client,
-                "v1beta1",
-                "GlobalProxySettings",
-                "globalproxysettings",
-            )],
-            fields: None,
-            read: |object: &DynamicObject| facts::global(object).map(Fact::Global),
-            key: facts::global_key,
-            sources,
-            pulse: tenancy.settings().pulse,
-            out,
+        Source::Globals => {
+            let (name, plural) = ("GlobalProxySettings", "globalproxysettings");
+            let kind = Kind {
+                apis: vec![capsule(&client, "v1beta1", name, plural)],
+                fields: None,
+                read: |object| facts::global(object).map(Fact::Global),
+                key: facts::global_key,
+            };
+            of(kind, tenancy, source, ready, out)
         }
-        .run(ready)
-        .boxed(),
     }
 }
 

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use futures_util::StreamExt;
 use http::Response;
@@ -27,7 +26,6 @@ use crate::proxy::answer;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::lease::Lease;
 use crate::proxy::live::Flow;
-use crate::proxy::live::LiveWatch;
 use crate::proxy::live::Many;
 use crate::proxy::narrow::expired;
 use crate::proxy::positions::Holder;
@@ -53,16 +51,7 @@ impl Proxy {
         let layout = filter::layout(media).ok_or(Reject::NotAcceptable)?;
         let resumes = options.resumes_at().map(Position::parse);
         let held = resumes.and_then(|at| self.positions.admit_whole(&holder, at));
-        let opener = Arc::new(Opener {
-            upstream: Arc::clone(&self.on.upstream),
-            own_token: Arc::clone(&self.on.own_token),
-            caller: exchange.caller.clone(),
-            headers: exchange.headers.clone(),
-            peer: exchange.connection.peer.ip(),
-            legs,
-            layout,
-            media,
-        });
+        let opener = self.opener(exchange, legs, layout, media);
         let is_expired = resumes.is_some() && held.is_none();
         let opened = match open_all(&opener, held.as_ref(), is_expired).await? {
             Opened::Streams(opened) => opened,
@@ -100,25 +89,13 @@ impl Proxy {
             marks_initial_end: options.send_initial_events == Some(true),
         };
         let machine = Merged::open(whole, &starts).ok_or(Reject::NotAcceptable)?;
-        let watch = LiveWatch {
-            flow: Flow::Many(Box::new(Many {
-                upstream: streams,
-                machine,
-                shown: Arc::new(shown),
-                rights: Rights::new(opener, watched),
-            })),
-            presence: lease.presence.clone(),
-            stirs: lease.presence.clone(),
-            holder,
-            positions: Arc::clone(&self.positions),
-            tenancy: self.on.tenancy.clone(),
-            caller: exchange.caller.clone(),
-            authn: self.on.authn.clone(),
-            expires: exchange.credential_left(SystemTime::now()),
-            lasts: lasts(&options),
-            look: self.settings.look,
-            drain: self.on.drain.clone(),
-        };
+        let flow = Flow::Many(Box::new(Many {
+            upstream: streams,
+            machine,
+            shown: Arc::new(shown),
+            rights: Rights::new(opener, watched),
+        }));
+        let watch = self.live(exchange, flow, lease, holder, lasts(&options));
         Ok(Some(response.map(|()| watch.into_body())))
     }
 }
