@@ -146,7 +146,18 @@ impl RuleStatus {
             .patch_status(&name, &parameters, &Patch::Apply(&patch))
             .await
         {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                tracing::info!(
+                    kind = resource.kind,
+                    namespace = object.namespace().unwrap_or_default(),
+                    name,
+                    acts = verdict.ready,
+                    reason = verdict.reason,
+                    message = verdict.message,
+                    "the status of a rule is written"
+                );
+                Ok(())
+            }
             // It was deleted meanwhile.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error),

@@ -54,6 +54,7 @@ in_both_worlds!(
     a_proxy_setting_shows_the_tenant_of_its_namespace,
     rules_of_the_cluster_are_inert_unless_they_are_switched_on,
     rules_of_the_cluster_show_what_they_select,
+    a_custom_kind_made_while_it_runs_is_filtered,
     a_rule_for_get_alone_leaves_lists_without_the_object,
     rules_that_cannot_be_read_grant_nothing,
     what_the_reader_may_not_read_is_refused_with_a_warning,
@@ -614,6 +615,71 @@ async fn rules_of_the_cluster_show_what_they_select(world: &'static World) {
             .ok_or_else(|| roles.text())
     })
     .await;
+}
+
+async fn a_custom_kind_made_while_it_runs_is_filtered(world: &'static World) {
+    let widgets = "/apis/it.example.com/v1/widgets";
+    let caller_of = world.proxy_with_rules().await;
+    world
+        .create(&json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.it.example.com"},
+            "spec": {
+                "group": "it.example.com", "scope": "Cluster", "conversion": {"strategy": "None"},
+                "names": {"kind": "Widget", "listKind": "WidgetList", "plural": "widgets", "singular": "widget"},
+                "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+            },
+        }))
+        .await;
+    eventually(|| async {
+        let served = world.admin(Method::GET, widgets, None).await;
+        served.map(drop).map_err(|why| why.to_string())
+    })
+    .await;
+    let mark = format!("m{}", unique());
+    let mut names = Vec::new();
+    for labels in [
+        json!({"it": mark}),
+        json!({"tier": mark}),
+        json!({"tier": "other"}),
+    ] {
+        let name = format!("o{}", unique());
+        let metadata = json!({"name": name, "labels": labels});
+        world
+            .create(
+                &json!({"apiVersion": "it.example.com/v1", "kind": "Widget", "metadata": metadata}),
+            )
+            .await;
+        names.push(name);
+    }
+    let person = world.member_of(&[]).await;
+    let mut tier = rule("it.example.com", "widgets", &mark);
+    tier["selector"] = json!({"matchLabels": {"tier": mark}});
+    global(
+        world,
+        &person,
+        json!([rule("it.example.com", "*", &mark), tier]),
+    )
+    .await;
+    let caller = caller_of.caller(&person);
+    // Of custom resources the list's metadata stands behind its items.
+    let list = until_listed(&caller, widgets, &[&names[0], &names[1]]).await;
+    assert!(!list.position().is_empty());
+    for media in [
+        TABLE,
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    ] {
+        let list = caller.clone().accepting(media).get(widgets).await;
+        let text = list.text();
+        assert_eq!(list.status, StatusCode::OK, "{media}: {text}");
+        assert!(
+            text.contains(&names[0]) && text.contains(&names[1]),
+            "{media}: {text}"
+        );
+        assert!(!text.contains(&names[2]), "{media}: {text}");
+    }
+    refused_alike(world, &person, &caller, &format!("{widgets}/{}", names[2])).await;
 }
 
 async fn a_rule_for_get_alone_leaves_lists_without_the_object(world: &'static World) {
