@@ -31,6 +31,10 @@ const MAX_ITEM: usize = 16 << 20;
 /// before the first byte goes out. JSON lists have no such bound.
 const MAX_KEPT: usize = 64 << 20;
 
+/// The same for a client that takes JSON as well, as all that prefer protobuf do: a longer list had better be asked for in
+/// JSON, which streams.
+pub const WORTH_HOLDING: usize = 4 << 20;
+
 /// What becomes of the objects in a Table's rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RowObjects {
@@ -71,6 +75,9 @@ pub enum Broken {
     /// A page of a filtered list. We never ask for pages there: the token would name the last object, seen or not.
     #[error("a filtered list came in pages")]
     Continued,
+    /// More is kept of a protobuf list than may be held, in bytes. Nothing of it went out.
+    #[error("more than {0} bytes of a protobuf list would have to be held")]
+    Held(usize),
     /// Nothing here reads this encoding.
     #[error("an answer in this encoding cannot be filtered")]
     Encoding,
@@ -135,6 +142,16 @@ impl ListFilter {
             Machine::Json(list) => list.finish(),
             Machine::Protobuf(list) => list.finish(out),
         }
+    }
+
+    /// The same filter, which holds no more than `limit` bytes of a protobuf list and is [`Broken::Held`] by then.
+    #[must_use]
+    pub fn holding_at_most(mut self, limit: usize) -> Self {
+        match &mut self.0 {
+            Machine::Json(_) => {}
+            Machine::Protobuf(list) => list.hold_at_most(limit),
+        }
+        self
     }
 
     /// A filter for a list in JSON of which only [`Seen::names`] are wanted.

@@ -38,8 +38,9 @@ pub(super) struct ProtobufList {
     metadata: Option<Vec<u8>>,
     /// Whether the envelope up to the first item went out. Where items may be dropped that happens at the very end.
     head_sent: bool,
-    /// The items kept, tags included.
+    /// The items kept, tags included, and how much of them is held at the most.
     kept: BytesMut,
+    most_kept: usize,
     /// Envelope fields behind the content, as they came.
     tail: Vec<u8>,
     meta: ObjectMeta,
@@ -69,10 +70,15 @@ impl ProtobufList {
             metadata: None,
             head_sent: false,
             kept: BytesMut::new(),
+            most_kept: MAX_KEPT,
             tail: Vec::new(),
             meta: ObjectMeta::default(),
             seen: Seen::default(),
         }
+    }
+
+    pub(super) fn hold_at_most(&mut self, limit: usize) {
+        self.most_kept = limit;
     }
 
     pub(super) fn push(&mut self, input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
@@ -224,8 +230,8 @@ impl ProtobufList {
             self.seen.dropped += 1;
             return Ok(true);
         }
-        if self.kept.len() + bytes.len() > MAX_KEPT {
-            return Err(too_large("a filtered protobuf list", MAX_KEPT));
+        if self.kept.len() + bytes.len() > self.most_kept {
+            return Err(Broken::Held(self.most_kept));
         }
         self.seen.kept += 1;
         self.kept.extend_from_slice(&bytes);

@@ -675,15 +675,12 @@ mod in_protobuf {
         ]
         .concat();
         let pushed = filter.push(&input, &mut BytesMut::new());
-        assert!(
-            matches!(
-                pushed,
-                Err(Broken::Wire(wire::Broken::TooLarge {
-                    limit: MAX_KEPT,
-                    ..
-                }))
-            ),
-            "{pushed:?}"
+        assert_eq!(pushed, Err(Broken::Held(MAX_KEPT)));
+        let filter = ListFilter::new(PROTOBUF, only(&["oil"]), RowObjects::Keep).unwrap();
+        let mut filter = filter.holding_at_most(MAX_ITEM);
+        assert_eq!(
+            filter.push(&input, &mut BytesMut::new()),
+            Err(Broken::Held(MAX_ITEM))
         );
     }
 

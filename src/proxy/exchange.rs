@@ -34,6 +34,8 @@ pub(super) struct Exchange {
     pub(super) connection: ConnInfo,
     body: Option<Incoming>,
     upgrade: Option<OnUpgrade>,
+    /// Whether the answer is to be text, though the client likes protobuf better.
+    text: bool,
 }
 
 impl Exchange {
@@ -51,7 +53,13 @@ impl Exchange {
             headers: head.headers,
             connection,
             body: Some(body),
+            text: false,
         }
+    }
+
+    /// From now on the answer is text: in protobuf it would have to be held.
+    pub(super) fn take_text(&mut self) {
+        self.text = true;
     }
 
     /// The client's body, once; empty after that. A request is sent twice only where it is a GET.
@@ -74,6 +82,9 @@ impl Exchange {
     /// # Errors
     /// [`Reject::NotAcceptable`] if nothing the client accepts can be read on the way.
     pub(super) fn media(&self, kind: &KindFacts, watch: bool) -> Result<Media, Reject> {
+        if self.text {
+            return self.media_of_parts();
+        }
         let offer = Offer {
             watch,
             filtered: true,

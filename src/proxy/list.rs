@@ -48,26 +48,29 @@ impl NarrowedList {
     /// Starts reading `body`, until the list's resourceVersion is known or [`PREFACE_BYTES`] are read, and until it is
     /// known whether it is small.
     ///
+    /// `None`: more would have to be held than `filter` may.
+    ///
     /// # Errors
     /// [`Reject::Answer`] if it is no list of the expected form, [`Reject::Lost`] if it breaks off.
-    pub(super) async fn open(body: Body, filter: ListFilter) -> Result<Self, Reject> {
+    pub(super) async fn open(body: Body, filter: ListFilter) -> Result<Option<Self>, Reject> {
         let mut list = Self {
             body,
             state: State::Reading(filter),
             out: BytesMut::new(),
         };
         while list.is_reading() && list.out.len() < list.preface() {
-            match list.body.frame().await {
-                Some(Ok(frame)) => list
-                    .feed(&frame)
-                    .map_err(|_broken| Reject::Answer(BadAnswer::Malformed))?,
+            let read = match list.body.frame().await {
+                Some(Ok(frame)) => list.feed(&frame),
                 Some(Err(cause)) => return Err(Reject::Lost(cause)),
-                None => list
-                    .finish()
-                    .map_err(|_broken| Reject::Answer(BadAnswer::Malformed))?,
+                None => list.finish(),
+            };
+            match read {
+                Ok(()) => {}
+                Err(filter::Broken::Held(_)) => return Ok(None),
+                Err(_broken) => return Err(Reject::Answer(BadAnswer::Malformed)),
             }
         }
-        Ok(list)
+        Ok(Some(list))
     }
 
     /// The list's resourceVersion, if it is known by now.

@@ -27,10 +27,12 @@ use super::reject::Reject;
 use crate::body::Body;
 use crate::body::empty;
 use crate::body::full;
+use crate::filter;
 use crate::filter::ListFilter;
 use crate::filter::RowObjects;
 use crate::k8s::list_options::ContinueToken;
 use crate::k8s::list_options::ListOptions;
+use crate::k8s::media::Encoding;
 use crate::k8s::media::Media;
 use crate::policy::Keep;
 use crate::policy::Permit;
@@ -62,8 +64,12 @@ impl Proxy {
             self.admit_page(&holder, token)?;
         }
         let media = exchange.media(&holder.kind, false)?;
-        let filter = ListFilter::new(media, keep, rows(&options))
+        let mut filter = ListFilter::new(media, keep, rows(&options))
             .map_err(|_unreadable| Reject::NotAcceptable)?;
+        let takes_text = media.encoding == Encoding::Protobuf && exchange.media_of_parts().is_ok();
+        if takes_text {
+            filter = filter.holding_at_most(filter::WORTH_HOLDING);
+        }
         let request = self
             .authorized(exchange, read)?
             .with_accept(accept(media, false));
@@ -72,7 +78,13 @@ impl Proxy {
             Expected::Answer(head, body) => (head, body),
             Expected::Refusal(response) => return Ok(Some(response)),
         };
-        let list = NarrowedList::open(body, filter).await?;
+        let Some(list) = NarrowedList::open(body, filter).await? else {
+            if !takes_text {
+                return Err(Reject::Answer(BadAnswer::Malformed));
+            }
+            exchange.take_text();
+            return Ok(None);
+        };
         if lease.presence.scope().generation != holder.now.generation {
             return Ok(None);
         }

@@ -1,5 +1,7 @@
 //! Cluster-scoped kinds by rules: what Tenants offer, ProxySettings and GlobalProxySettings show, and nothing else.
 
+use std::process::Command;
+
 use http::Method;
 use http::StatusCode;
 use serde_json::Value;
@@ -10,11 +12,13 @@ use crate::harness::http::Answer;
 use crate::harness::http::Caller;
 use crate::harness::http::PROTOBUF;
 use crate::harness::http::told;
+use crate::harness::output;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;
 use crate::harness::people::unique;
 use crate::harness::proxy::Proxy;
 use crate::harness::proxy::Setup;
+use crate::harness::tool;
 use crate::harness::world::Side;
 use crate::harness::world::World;
 
@@ -62,6 +66,11 @@ in_both_worlds!(
     a_watch_shows_what_moves_into_a_rule_and_takes_back_what_moves_out,
     a_watch_that_resumes_knows_what_its_client_holds,
     a_rule_that_is_taken_back_ends_the_watch,
+);
+
+in_the_real_world!(
+    a_filtered_list_too_long_to_be_held_comes_in_json,
+    every_client_of_client_go_lists_the_same,
 );
 
 /// Creates a cluster-scoped object with these labels; its name.
@@ -923,4 +932,64 @@ async fn a_rule_that_is_taken_back_ends_the_watch(world: &'static World) {
             .ok_or_else(|| list.text())
     })
     .await;
+}
+
+async fn a_filtered_list_too_long_to_be_held_comes_in_json(world: &'static World) {
+    let (_, caller, [first, second], hidden) = filtered(world).await;
+    let label = caller.get(&format!("{CLASSES}/{first}")).await.json();
+    let label = label["metadata"]["labels"]["it"].clone();
+    let mut names = vec![first, second];
+    for _ in 0..30 {
+        let name = labelled(world, "StorageClass", json!({"it": label})).await;
+        let long = json!({"metadata": {"annotations": {"long": "x".repeat(200_000)}}});
+        world.merge(&format!("{CLASSES}/{name}"), &long).await;
+        names.push(name);
+    }
+    let either = format!("{PROTOBUF},application/json");
+    for (accept, query, answered) in [
+        (either.as_str(), "", "application/json"),
+        (&either, "?fieldSelector=metadata.name%3Dnobody", PROTOBUF),
+        // Who takes nothing else gets it, up to a bound.
+        (PROTOBUF, "", PROTOBUF),
+    ] {
+        let list = caller
+            .clone()
+            .accepting(accept)
+            .get(&format!("{CLASSES}{query}"))
+            .await;
+        assert_eq!(list.status, StatusCode::OK, "{accept}");
+        assert_eq!(list.headers["content-type"], answered, "{accept} {query}");
+        let text = list.text();
+        assert!(
+            !query.is_empty() || names.iter().all(|name| text.contains(name)),
+            "{accept}"
+        );
+        assert!(!text.contains(&hidden), "{accept}");
+    }
+}
+
+async fn every_client_of_client_go_lists_the_same(world: &'static World) {
+    let (owner, _, names, _) = filtered(world).await;
+    let mut names = names.to_vec();
+    names.sort();
+    let kubectl = world.proxy().await.kubectl(&owner);
+    let binary = tokio::task::spawn_blocking(|| tool("tests/testbed/build"));
+    let binary = binary.await.unwrap();
+    for kind in ["typed", "dynamic", "metadata"] {
+        let mut command = Command::new(&binary);
+        command.args([
+            "client",
+            "list",
+            "--resource=storageclasses.storage.k8s.io",
+            "--kubeconfig",
+        ]);
+        command
+            .arg(kubectl.kubeconfig())
+            .arg(format!("--kind={kind}"));
+        let printed = tokio::task::spawn_blocking(move || output(&mut command));
+        let printed: Value = serde_json::from_str(&printed.await.unwrap()).unwrap();
+        let mut keys: Vec<String> = serde_json::from_value(printed["keys"].clone()).unwrap();
+        keys.sort();
+        assert_eq!(keys, names, "{kind}");
+    }
 }
