@@ -34,10 +34,13 @@ pub enum Expected {
     These(BTreeSet<String>),
 }
 
+/// Some of the objects of a kind.
+type Shows<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
+
 /// Some objects of some kinds.
 struct Clause<'a> {
     is_about: Box<dyn Fn(&Kind) -> bool + 'a>,
-    shows: Box<dyn Fn(&Value) -> bool + 'a>,
+    shows: Shows<'a>,
 }
 
 /// What Tenants, bindings and rules show somebody.
@@ -311,7 +314,7 @@ fn owners(tenant: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// What a Tenant offers of what `proxySettings` call `kind`: an OR.
-fn offers<'a>(tenant: &'a Value, kind: &str) -> Vec<Box<dyn Fn(&Value) -> bool + 'a>> {
+fn offers<'a>(tenant: &'a Value, kind: &str) -> Vec<Shows<'a>> {
     let spec = &tenant["spec"];
     match kind {
         "Nodes" => nodes(&spec["nodeSelector"]),
@@ -330,7 +333,7 @@ fn offers<'a>(tenant: &'a Value, kind: &str) -> Vec<Box<dyn Fn(&Value) -> bool +
 }
 
 /// Without a selector all of them; with a wrong one, none.
-fn nodes(selector: &Value) -> Vec<Box<dyn Fn(&Value) -> bool + '_>> {
+fn nodes(selector: &Value) -> Vec<Shows<'_>> {
     if selector.is_null() || selector == &json!({}) {
         return vec![Box::new(|_| true)];
     }
@@ -342,8 +345,8 @@ fn nodes(selector: &Value) -> Vec<Box<dyn Fn(&Value) -> bool + '_>> {
 }
 
 /// By name, as the default, by pattern, by labels: each part that can be read.
-fn classes(said: &Value) -> Vec<Box<dyn Fn(&Value) -> bool + '_>> {
-    let mut shown: Vec<Box<dyn Fn(&Value) -> bool + '_>> = Vec::new();
+fn classes(said: &Value) -> Vec<Shows<'_>> {
+    let mut shown: Vec<Shows<'_>> = Vec::new();
     let is_a_name = |text: &&str| !text.is_empty() && !text.contains('/') && *text != "..";
     let allowed = entries(&said["allowed"]).iter().filter_map(Value::as_str);
     let names = allowed.chain(said["default"].as_str()).filter(is_a_name);
@@ -384,21 +387,17 @@ fn selects(selector: &Value, labels: &Value) -> Option<bool> {
         return None;
     }
     let mut results = Vec::new();
-    match &selector["matchLabels"] {
-        Value::Null => {}
-        said => {
-            for (label, value) in said.as_object()? {
-                let value = valid(&VALUE, value.as_str()?)?;
-                results.push(labels[valid(&KEY, label)?] == value);
-            }
+    let equalities = &selector["matchLabels"];
+    if !equalities.is_null() {
+        for (label, value) in equalities.as_object()? {
+            let value = valid(&VALUE, value.as_str()?)?;
+            results.push(labels[valid(&KEY, label)?] == value);
         }
     }
-    match &selector["matchExpressions"] {
-        Value::Null => {}
-        said => {
-            for expression in said.as_array()? {
-                results.push(meets(expression, labels)?);
-            }
+    let expressions = &selector["matchExpressions"];
+    if !expressions.is_null() {
+        for expression in expressions.as_array()? {
+            results.push(meets(expression, labels)?);
         }
     }
     (!results.is_empty()).then(|| results.into_iter().all(|result| result))
@@ -406,9 +405,11 @@ fn selects(selector: &Value, labels: &Value) -> Option<bool> {
 
 fn meets(expression: &Value, labels: &Value) -> Option<bool> {
     let label = &labels[valid(&KEY, expression["key"].as_str()?)?];
-    let values = match &expression["values"] {
-        Value::Null => Vec::new(),
-        values => texts(values)?,
+    let values = &expression["values"];
+    let values = if values.is_null() {
+        Vec::new()
+    } else {
+        texts(values)?
     };
     for value in &values {
         valid(&VALUE, value)?;
