@@ -56,7 +56,7 @@ async fn every_list_of_a_random_world_shows_exactly_what_is_his(world: &'static 
     let early = random.people.len() - LATECOMERS;
     entries.compare(&random.people[..early], 1).await;
     random.delete_a_tenant().await;
-    for _ in 0..random.inventor.dice.between(20, 50) {
+    for _ in 0..random.inventor.dice.between(30, 50) {
         random.step().await;
     }
     entries.catch_up(&mut random).await;

@@ -152,7 +152,7 @@ impl Caller {
         body: Option<&Value>,
     ) -> http::Response<Incoming> {
         let request = self.request(method, path, body);
-        answered(Box::pin(async {
+        let answer = Box::pin(async {
             if self.version == http::Version::HTTP_2 {
                 connection(stream).await.send_request(request).await
             } else {
@@ -163,8 +163,8 @@ impl Caller {
                 tokio::spawn(connection.with_upgrades());
                 send.send_request(request).await
             }
-        }))
-        .await
+        });
+        answered(answer).await
     }
 
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {

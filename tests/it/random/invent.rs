@@ -103,7 +103,7 @@ impl Inventor {
             labels.insert(WORLD.to_owned(), json!(self.tag));
         }
         for (label, values) in LABELS {
-            if self.dice.percent(50) {
+            if self.dice.percent(70) {
                 labels.insert(label.to_owned(), json!(self.dice.pick(values)));
             }
         }
@@ -163,7 +163,7 @@ impl Inventor {
 
     /// A LabelSelector. Few see beyond this world, since there it is large; some are wrong, or say nothing.
     fn selector(&mut self) -> Value {
-        let mut labels = self.equalities(1);
+        let mut labels = self.equalities(2);
         if self.dice.percent(80) {
             labels.insert(WORLD.to_owned(), json!(self.tag));
         }
@@ -271,7 +271,8 @@ impl Inventor {
         offers
     }
 
-    fn proxy_settings(&mut self) -> Value {
+    /// Kinds that an owner or a subject may list, and mistakes.
+    pub fn proxy_settings(&mut self) -> Value {
         let count = self.dice.between(0, 4);
         let mut settings = Vec::new();
         for _ in 0..count {
@@ -352,9 +353,13 @@ impl Inventor {
     }
 
     fn cluster_resources(&mut self) -> Value {
-        let mut rules = Vec::new();
+        let mut rules: Vec<Value> = Vec::new();
         let count = self.dice.between(1, 3);
         for _ in 0..count {
+            if self.dice.percent(20) {
+                rules.extend(self.siblings());
+                continue;
+            }
             let kind = &KINDS[self.dice.roll(KINDS.len())];
             let mut rule = json!({"apiGroups": self.api_groups(), "resources": [kind.plural]});
             if self.dice.percent(50) {
@@ -388,6 +393,20 @@ impl Inventor {
             0 => json!({"rules": rules}),
             _ => json!(rules),
         }
+    }
+
+    /// Two rules of one kind about the same two labels: one selector for both shows too much where both values differ.
+    fn siblings(&mut self) -> [Value; 2] {
+        let kind = &KINDS[self.dice.roll(KINDS.len())];
+        let chosen = [self.dice.roll(2), 2 + self.dice.roll(2)].map(|place| LABELS[place]);
+        [(); 2].map(|()| {
+            let value = |(label, values): (&str, &[&str])| {
+                (label.to_owned(), json!(self.dice.pick(values)))
+            };
+            let labels: Map<String, Value> = chosen.map(value).into_iter().collect();
+            json!({"apiGroups": [kind.group], "resources": [kind.plural],
+                "selector": {"matchLabels": labels}})
+        })
     }
 
     /// The spec of a ProxySetting.

@@ -444,19 +444,8 @@ impl RandomWorld {
     /// Changes something.
     pub async fn step(&mut self) {
         let world = self.world;
-        match self.inventor.dice.roll(20) {
-            0..=2 => {
-                let Tenant {
-                    name, is_managed, ..
-                } = self.inventor.dice.pick(&self.tenants);
-                let owners = self.inventor.owners(is_managed);
-                world
-                    .merge(
-                        &format!("{TENANTS}/{name}"),
-                        &json!({"spec": {"owners": owners}}),
-                    )
-                    .await;
-            }
+        match self.inventor.dice.roll(22) {
+            0..=2 | 20 | 21 => self.step_owners().await,
             3..=4 => {
                 let path = format!("{TENANTS}/{}", self.inventor.dice.pick(&self.tenants).name);
                 for (field, value) in self.offers() {
@@ -513,6 +502,24 @@ impl RandomWorld {
 
     async fn create(&self, (path, object): (String, Value)) {
         self.create_all(vec![(path, object)]).await;
+    }
+
+    /// Other owners, or the same ones with other settings.
+    async fn step_owners(&mut self) {
+        let tenant = self.inventor.dice.pick(&self.tenants);
+        let path = format!("{TENANTS}/{}", tenant.name);
+        let mut owners = self.inventor.owners(tenant.is_managed);
+        if self.inventor.dice.percent(50) {
+            let object = self.world.admin(Method::GET, &path, None).await.unwrap();
+            owners = object["spec"]["owners"].clone();
+            let entries = owners.as_array_mut().into_iter().flatten();
+            for owner in entries.filter(|owner| owner.is_object()) {
+                owner["proxySettings"] = self.inventor.proxy_settings();
+            }
+        }
+        self.world
+            .merge(&path, &json!({"spec": {"owners": owners}}))
+            .await;
     }
 
     async fn step_namespaces(&mut self) {

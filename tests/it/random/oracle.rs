@@ -34,10 +34,13 @@ pub enum Expected {
     These(BTreeSet<String>),
 }
 
+/// Some of the objects of a kind.
+type Shows<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
+
 /// Some objects of some kinds.
 struct Clause<'a> {
     is_about: Box<dyn Fn(&Kind) -> bool + 'a>,
-    shows: Box<dyn Fn(&Value) -> bool + 'a>,
+    shows: Shows<'a>,
 }
 
 /// What Tenants, bindings and rules show somebody.
@@ -387,16 +390,16 @@ fn selects(selector: &Value, labels: &Value) -> Option<bool> {
         return None;
     }
     let mut results = Vec::new();
-    let said = &selector["matchLabels"];
-    if !said.is_null() {
-        for (label, value) in said.as_object()? {
+    let equalities = &selector["matchLabels"];
+    if !equalities.is_null() {
+        for (label, value) in equalities.as_object()? {
             let value = valid(&VALUE, value.as_str()?)?;
             results.push(labels[valid(&KEY, label)?] == value);
         }
     }
-    let said = &selector["matchExpressions"];
-    if !said.is_null() {
-        for expression in said.as_array()? {
+    let expressions = &selector["matchExpressions"];
+    if !expressions.is_null() {
+        for expression in expressions.as_array()? {
             results.push(meets(expression, labels)?);
         }
     }
@@ -405,10 +408,11 @@ fn selects(selector: &Value, labels: &Value) -> Option<bool> {
 
 fn meets(expression: &Value, labels: &Value) -> Option<bool> {
     let label = &labels[valid(&KEY, expression["key"].as_str()?)?];
-    let values = if expression["values"].is_null() {
+    let values = &expression["values"];
+    let values = if values.is_null() {
         Vec::new()
     } else {
-        texts(&expression["values"])?
+        texts(values)?
     };
     for value in &values {
         valid(&VALUE, value)?;
