@@ -313,9 +313,6 @@ fn owners(tenant: &Value) -> impl Iterator<Item = &Value> {
         .chain(status.filter(move |_| caught_up))
 }
 
-/// Whether an object is shown.
-type Shows<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
-
 /// What a Tenant offers of what `proxySettings` call `kind`: an OR.
 fn offers<'a>(tenant: &'a Value, kind: &str) -> Vec<Shows<'a>> {
     let spec = &tenant["spec"];
