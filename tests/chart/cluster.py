@@ -272,7 +272,9 @@ def the_reader_reads_nothing_else_and_writes_nothing():
         ("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}", None),
         ("GET", "/api/v1/pods", None),
         ("GET", "/api/v1/configmaps", None),
-        ("GET", "/api/v1/nodes", None),
+        ("GET", "/api/v1/nodes/testbed-node/proxy/metrics", None),
+        ("PATCH", "/api/v1/nodes/testbed-node", {}),
+        ("DELETE", "/apis/storage.k8s.io/v1/storageclasses", None),
         ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles", None),
         ("POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "made-by-reader"}}),
         ("DELETE", "/api/v1/namespaces/default", None),
@@ -341,6 +343,9 @@ def the_service_account_itself_reviews_tokens_and_can_do_nothing_else():
         ("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {}),
         ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{NAME}/token", {}),
         ("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {}),
+        # The status of a rule, and not the rule.
+        ("PATCH", "/apis/capsule.clastix.io/v1beta1/globalproxysettings/example", {}),
+        ("PATCH", "/apis/capsule.clastix.io/v1beta2/tenants/example/status", {}),
         ("POST", "/api/v1/namespaces", {}),
         ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", {}),
     ):
@@ -370,6 +375,8 @@ def the_rights_that_the_api_server_lists_are_the_ones_the_chart_names():
         ("impersonate", "", "groups", READERS),
         ("impersonate", "authentication.k8s.io", "userextras/kube-tenant-proxy.io/user", "*"),
         ("create", "authentication.k8s.io", "tokenreviews", "*"),
+        ("patch", "capsule.clastix.io", "proxysettings/status", "*"),
+        ("patch", "capsule.clastix.io", "globalproxysettings/status", "*"),
     }
     assert rights() - anybody == named, (rights() - anybody) ^ named
     reads = rights(AS_READER) - anybody
@@ -377,6 +384,7 @@ def the_rights_that_the_api_server_lists_are_the_ones_the_chart_names():
     assert {resource for _, _, resource, _ in reads} == {
         *("namespaces", "tenants", "capsuleconfigurations", "proxysettings", "globalproxysettings"),
         *("rolebindings", "customresourcedefinitions", "apiservices"),
+        *("nodes", "persistentvolumes", "storageclasses", "ingressclasses", "priorityclasses", "runtimeclasses"),
     }
 
 
