@@ -18,6 +18,7 @@ mod narrow;
 mod object;
 mod own_rights;
 mod page;
+mod parts;
 mod positions;
 pub mod reject;
 

@@ -76,30 +76,30 @@ impl Sight {
     /// What `visible` shows of `kind`.
     pub(super) fn of(kind: &KindFacts, visible: &Visible, look: Look) -> Self {
         let resource = &kind.resource;
+        let grants = visible.grants.iter().filter(|grant| {
+            (grant.lists || look == Look::Object) && grant.covers(resource, &kind.version)
+        });
+        let mut clauses: Vec<Objects> = grants.map(|grant| grant.objects.clone()).collect();
         let owned = match (resource.group.as_ref(), resource.resource.as_ref()) {
-            ("", "namespaces") => Owned::Namespaces(Arc::clone(&visible.namespaces)),
+            ("", "namespaces") if has_to_do_with_namespaces(visible) || !clauses.is_empty() => {
+                if look == Look::Collection {
+                    // The index has resolved what rules show in lists: the names are needed for more than this kind.
+                    clauses.clear();
+                }
+                Owned::Namespaces(Arc::clone(&visible.namespaces))
+            }
             (CAPSULE, "tenants") => Owned::Tenants(Arc::clone(&visible.tenants)),
             _ => Owned::Nothing,
         };
-        // Of namespaces the index has resolved what rules show in lists: the names are needed for more than this kind.
-        let resolved = match (&owned, look) {
-            (Owned::Namespaces(_), Look::Collection) => true,
-            (Owned::Namespaces(_) | Owned::Nothing | Owned::Tenants(_), _) => false,
-        };
-        let grants = visible.grants.iter().filter(|grant| {
-            !resolved
-                && (grant.lists || look == Look::Object)
-                && grant.covers(resource, &kind.version)
-        });
         Self {
             owned,
-            clauses: grants.map(|grant| grant.objects.clone()).collect(),
+            clauses,
             selectable: !kind.aggregated,
         }
     }
 
     /// Whether it is better to let the API server refuse than to show an empty list: a client must never take "you may
-    /// not" for "all gone". Of namespaces alone a member who has none is told so; a rule that matches nothing is one.
+    /// not" for "all gone". A rule that matches nothing is sight; of namespaces a Capsule user who has none is told so.
     pub(super) fn is_no_sight(&self) -> bool {
         let owns_none = match &self.owned {
             Owned::Nothing => true,
@@ -173,6 +173,11 @@ impl Sight {
             },
         }
     }
+}
+
+/// Whether somebody has namespaces, or may come to have some: as a Capsule user, or by a Tenant.
+fn has_to_do_with_namespaces(visible: &Visible) -> bool {
+    !visible.namespaces.is_empty() || !visible.tenants.is_empty() || visible.capsule_user
 }
 
 /// One selector for the objects of all `clauses`, if there is one.

@@ -91,6 +91,7 @@ fn member(namespaces: &[&str]) -> Standing {
         .map(|name| Namespace::parse(name).unwrap());
     Standing::Member(Arc::new(Visible {
         namespaces: Arc::new(names.collect()),
+        capsule_user: true,
         ..Visible::default()
     }))
 }
@@ -768,7 +769,7 @@ fn what_the_reader_may_not_read_or_a_rule_does_not_name_is_the_users_own() {
         ("POST /api/v1/nodes", "forward as user /api/v1/nodes"),
         (
             "GET /api/v1/namespaces",
-            "list as reader /api/v1/namespaces?labelSelector=kubernetes.io/metadata.name,!kubernetes.io/metadata.name",
+            "forward as user /api/v1/namespaces",
         ),
         (
             "GET /apis/capsule.clastix.io/v1beta2/tenants",

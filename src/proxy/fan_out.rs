@@ -157,10 +157,14 @@ impl Proxy {
         let issue = {
             let (positions, presence) = (Arc::clone(&self.positions), lease.presence.clone());
             let holder = holder.clone();
-            move |version: &str, shown, complete| {
-                if let Some(at) = Position::parse(version) {
-                    let now = presence.scope().generation;
-                    positions.on_fan_out(&holder, at, shown, complete && one_state, now);
+            move |version: &str, parts, complete| {
+                let (Some(at), parts) = (Position::parse(version), Arc::new(parts)) else {
+                    return;
+                };
+                if complete && one_state {
+                    positions.on_whole(&holder, at, &parts, presence.scope().generation);
+                } else {
+                    positions.on_fan_out_page(&holder, at, &parts);
                 }
             }
         };
@@ -214,7 +218,12 @@ async fn first_leg(
             .map(str::to_owned);
         if kind.aggregated || version.is_some() || part.whole {
             let version = version.filter(|_| !kind.aggregated);
-            return Ok(First::Part(Box::new(FirstPart { at, version, part })));
+            return Ok(First::Part(Box::new(FirstPart {
+                from: start,
+                at,
+                version,
+                part,
+            })));
         }
         drop(part);
         match by_one_item(opener, at, cut).await? {
@@ -223,7 +232,12 @@ async fn first_leg(
                 return Ok(First::Answer(namespace.clone(), response));
             }
             (version, Leg::Part(part)) => {
-                return Ok(First::Part(Box::new(FirstPart { at, version, part })));
+                return Ok(First::Part(Box::new(FirstPart {
+                    from: start,
+                    at,
+                    version,
+                    part,
+                })));
             }
         }
     }
@@ -264,6 +278,8 @@ enum First {
 
 /// The part that sets the state of all others.
 struct FirstPart {
+    /// Which leg was asked first.
+    from: usize,
     /// Which leg it is.
     at: usize,
     /// The state that the others are pinned to; `None`: each shows its own.

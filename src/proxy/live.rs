@@ -17,9 +17,9 @@ use tokio::time::Sleep;
 
 use super::fan_out::Rights;
 use super::fan_out::Streams;
+use super::parts::Parts;
 use super::positions::Holder;
 use super::positions::Positions;
-use super::positions::Shown;
 use crate::authn::Authn;
 use crate::authn::Failure;
 use crate::body::Body;
@@ -86,8 +86,8 @@ pub(super) struct Many {
     pub(super) upstream: Streams,
     /// What puts them together.
     pub(super) machine: Merged,
-    /// The namespaces of the legs.
-    pub(super) shown: Shown,
+    /// The namespaces of the legs, and those where he may not watch.
+    pub(super) parts: Arc<Parts>,
     /// Whether he may still watch there, and nowhere else.
     pub(super) rights: Rights,
 }
@@ -236,7 +236,7 @@ impl State {
         match (flow, position) {
             (Flow::One(_), Some(at)) => positions.on_event(holder, at, now),
             (Flow::One(_), None) => {}
-            (Flow::Many(many), Some(at)) => positions.on_whole(holder, at, &many.shown, now),
+            (Flow::Many(many), Some(at)) => positions.on_whole(holder, at, &many.parts, now),
             (Flow::Many(many), None) => {
                 if let Some(high) = many.machine.high() {
                     positions.on_part(holder, high);

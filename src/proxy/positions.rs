@@ -1,6 +1,5 @@
 //! The resume guard as the pipeline sees it: one lock, held for a look-up, touched by requests for narrowed kinds only.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use super::Proxy;
+use super::parts::Parts;
 use super::reject::Reject;
 use crate::catalog::KindFacts;
 use crate::filter::Seen;
@@ -17,7 +17,6 @@ use crate::identity::IdentityKey;
 use crate::k8s::list_options::ContinueToken;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::GroupResource;
-use crate::k8s::names::Namespace;
 use crate::policy;
 use crate::reader::ReaderError;
 use crate::tenancy::scope::Generation;
@@ -41,11 +40,8 @@ pub(super) struct Positions {
     /// The positions of what was put together, and of which namespaces: there is no reader for these kinds, and none is
     /// needed, since only what was handed out here is admitted.
     whole: Mutex<Guard>,
-    shown: Cache<(IdentityKey, GroupResource, Position), Shown>,
+    parts: Cache<(IdentityKey, GroupResource, Position), Arc<Parts>>,
 }
-
-/// Namespaces that a list or watch was put together from.
-pub(super) type Shown = Arc<BTreeSet<Namespace>>;
 
 /// Whose positions of which kind a request asks about or makes, and in which state of affairs it was decided.
 #[derive(Clone, Debug)]
@@ -61,7 +57,7 @@ impl Default for Positions {
             guard: Mutex::new(Guard::new(CAPACITY)),
             fanned: Cache::new(CAPACITY as u64),
             whole: Mutex::new(Guard::new(CAPACITY)),
-            shown: Cache::new(4 * CAPACITY as u64),
+            parts: Cache::new(4 * CAPACITY as u64),
         }
     }
 }
@@ -127,52 +123,56 @@ impl Positions {
             .and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
     }
 
-    /// A client is about to have a page of a list at `at`, put together from `shown`; what its pages before showed counts
-    /// too. `now` is the generation in force now.
-    pub(super) fn on_fan_out(
+    /// A client is about to have a page of a list at `at`, put together from `parts`.
+    pub(super) fn on_fan_out_page(&self, holder: &Holder, at: Position, parts: &Arc<Parts>) {
+        self.on_part(holder, at);
+        let _whole = self.whole(holder);
+        self.join(holder, at, parts);
+    }
+
+    /// A client is about to have everything up to `at` of `parts`, with what its pages before showed. `now` is the
+    /// generation in force now.
+    pub(super) fn on_whole(
         &self,
         holder: &Holder,
         at: Position,
-        mut shown: BTreeSet<Namespace>,
-        complete: bool,
+        parts: &Arc<Parts>,
         now: Generation,
     ) {
         self.on_part(holder, at);
-        let key = (holder.who, holder.kind.resource.clone(), at);
-        if let Some(before) = self.shown.get(&key) {
-            shown.extend(before.iter().cloned());
-        }
-        let shown = Arc::new(shown);
-        if complete {
-            self.on_whole(holder, at, &shown, now);
-        } else {
-            self.shown.insert(key, shown);
-        }
-    }
-
-    /// A client is about to have everything up to `at` of the namespaces in `shown`.
-    pub(super) fn on_whole(&self, holder: &Holder, at: Position, shown: &Shown, now: Generation) {
-        self.on_part(holder, at);
-        let key = (holder.who, holder.kind.resource.clone(), at);
-        self.shown.insert(key, Arc::clone(shown));
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
         let now = Now {
             generation: now,
             ..holder.now
         };
         let mut whole = self.whole(holder);
+        self.join(holder, at, parts);
         whole.on_issued(who, kind, at, under, now);
     }
 
-    /// The namespaces whose state a client holds who comes with `at`; `None` if it must list again.
-    pub(super) fn admit_whole(&self, holder: &Holder, at: Option<Position>) -> Option<Shown> {
+    /// What a client holds who comes with `at`; `None` if it must list again.
+    pub(super) fn admit_whole(&self, holder: &Holder, at: Option<Position>) -> Option<Arc<Parts>> {
         let mut whole = self.whole(holder);
         match whole.admit(&holder.who, &holder.kind.resource, at, holder.now) {
             Admit::Pass => {}
             Admit::Expired | Admit::NeedsFloor => return None,
         }
-        self.shown
+        self.parts
             .get(&(holder.who, holder.kind.resource.clone(), at?))
+    }
+
+    /// Adds `parts` to what is known of `at`. To be called under the lock of [`Self::whole`].
+    fn join(&self, holder: &Holder, at: Position, parts: &Arc<Parts>) {
+        let key = (holder.who, holder.kind.resource.clone(), at);
+        let joined = match self.parts.get(&key) {
+            Some(known) if known != *parts => {
+                let mut joined = known.as_ref().clone();
+                joined.join(parts);
+                Arc::new(joined)
+            }
+            Some(_) | None => Arc::clone(parts),
+        };
+        self.parts.insert(key, joined);
     }
 
     /// The guard of what is put together, with nothing to learn first.
@@ -302,6 +302,7 @@ mod tests {
     use crate::identity::Proof;
     use crate::identity::UpstreamMode;
     use crate::identity::UserName;
+    use crate::k8s::names::Namespace;
 
     fn holder(user: &str, generation: u64) -> Holder {
         let who = Identity::new(Proof {
@@ -331,9 +332,15 @@ mod tests {
         }
     }
 
-    fn names(text: &str) -> BTreeSet<Namespace> {
-        let names = text.split_whitespace();
-        names.map(|name| Namespace::parse(name).unwrap()).collect()
+    /// Namespaces shown, and those written `-name` of which nothing was.
+    fn parts(text: &str) -> Arc<Parts> {
+        let mut parts = Parts::default();
+        for word in text.split_whitespace() {
+            let hidden = word.strip_prefix('-');
+            let name = Namespace::parse(hidden.unwrap_or(word)).unwrap();
+            parts.note(&name, hidden.is_none());
+        }
+        Arc::new(parts)
     }
 
     fn resuming(at: &str) -> ListOptions {
@@ -349,29 +356,26 @@ mod tests {
         let positions = Positions::default();
         let alice = holder("alice", 1);
         let one = Generation(1);
-        let admitted = |holder: &Holder, at| {
-            let shown = positions.admit_whole(holder, Some(Position(at)));
-            shown.map(|shown| shown.iter().map(ToString::to_string).collect::<Vec<_>>())
-        };
-        positions.on_fan_out(&alice, Position(7), names("a"), false, one);
+        let admitted = |holder: &Holder, at| positions.admit_whole(holder, Some(Position(at)));
+        positions.on_fan_out_page(&alice, Position(7), &parts("a"));
         assert_eq!(admitted(&alice, 7), None, "a page is no position");
-        positions.on_fan_out(&alice, Position(7), names("b"), true, one);
-        assert_eq!(
-            admitted(&alice, 7),
-            Some(vec!["a".to_owned(), "b".to_owned()])
-        );
+        positions.on_whole(&alice, Position(7), &parts("b -c"), one);
+        assert_eq!(admitted(&alice, 7), Some(parts("a b -c")));
         for (who, at) in [(&alice, 6), (&alice, 8), (&holder("bob", 1), 7)] {
             assert_eq!(admitted(who, at), None, "{at}");
         }
+        // Another client is given the same position, and more: who comes with it may hold either.
+        positions.on_whole(&alice, Position(7), &parts("a b c"), one);
+        assert_eq!(admitted(&alice, 7), Some(parts("a b c -c")));
         // Nothing of an older scope counts, not even if it is handed out again.
-        let later = holder("alice", 2);
+        let (later, two) = (holder("alice", 2), Generation(2));
         assert_eq!(admitted(&later, 7), None);
-        positions.on_fan_out(&later, Position(7), names("a"), true, Generation(2));
+        positions.on_whole(&later, Position(7), &parts("a"), two);
         assert_eq!(admitted(&later, 7), None);
-        positions.on_fan_out(&later, Position(9), names("a"), true, Generation(2));
-        assert_eq!(admitted(&later, 9), Some(vec!["a".to_owned()]));
+        positions.on_whole(&later, Position(9), &parts("a"), two);
+        assert_eq!(admitted(&later, 9), Some(parts("a")));
         // One that was made under the old scope and comes late is no position of the new one.
-        positions.on_fan_out(&alice, Position(11), names("a"), true, Generation(2));
+        positions.on_whole(&alice, Position(11), &parts("a"), two);
         assert_eq!(admitted(&later, 11), None);
     }
 

@@ -307,18 +307,13 @@ impl Index {
             namespaces: Arc::new(namespaces),
             tenants: Arc::new(tenants),
             grants: Arc::new(shown.grants.into_iter().cloned().collect()),
+            capsule_user: is_capsule_user(who, &entries),
         };
-        if visible != Visible::default() || self.is_capsule_user(who, &entries) {
+        if visible != Visible::default() {
             Standing::Member(Arc::new(visible))
         } else {
             Standing::Stranger
         }
-    }
-
-    fn is_capsule_user(&self, who: &Identity, entries: &[(&Subject, &Entry)]) -> bool {
-        let of_the_system = |group: &GroupName| group.as_str() == KUBE_SYSTEM_ACCOUNTS;
-        entries.iter().any(|(_, entry)| entry.capsule_user)
-            && !who.known_groups().iter().any(of_the_system)
     }
 
     /// Whether `fact` would change nothing.
@@ -362,6 +357,12 @@ impl Index {
                 .is_some_and(|known| known.rules() == fact.rules),
         }
     }
+}
+
+fn is_capsule_user(who: &Identity, entries: &[(&Subject, &Entry)]) -> bool {
+    let of_the_system = |group: &GroupName| group.as_str() == KUBE_SYSTEM_ACCOUNTS;
+    entries.iter().any(|(_, entry)| entry.capsule_user)
+        && !who.known_groups().iter().any(of_the_system)
 }
 
 #[cfg(test)]

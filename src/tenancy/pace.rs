@@ -47,6 +47,7 @@ fn only_gives(old: &Standing, new: &Standing) -> bool {
             old.namespaces.is_subset(&new.namespaces)
                 && old.tenants.is_subset(&new.tenants)
                 && old.grants.is_subset(&new.grants)
+                && (new.capsule_user || !old.capsule_user)
         }
         // Who is forwarded from now on, or no longer, is answered by another side: that flip is a generation at once.
         (Standing::Ignored, Standing::Ignored | Standing::Stranger | Standing::Member(_))

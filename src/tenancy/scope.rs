@@ -41,4 +41,6 @@ pub struct Visible {
     pub tenants: Arc<BTreeSet<ObjectName>>,
     /// What rules show it of cluster-scoped kinds: an OR.
     pub grants: Arc<BTreeSet<Grant>>,
+    /// Whether it is a Capsule user: it may come to own namespaces, and is told so when it has none.
+    pub capsule_user: bool,
 }

@@ -58,6 +58,7 @@ in_both_worlds!(
     a_proxy_setting_shows_the_tenant_of_its_namespace,
     rules_of_the_cluster_are_inert_unless_they_are_switched_on,
     rules_of_the_cluster_show_what_they_select,
+    a_rule_for_other_kinds_makes_nobody_a_list_of_namespaces,
     a_custom_kind_made_while_it_runs_is_filtered,
     a_rule_for_get_alone_leaves_lists_without_the_object,
     rules_that_cannot_be_read_grant_nothing,
@@ -624,6 +625,19 @@ async fn rules_of_the_cluster_show_what_they_select(world: &'static World) {
             .ok_or_else(|| roles.text())
     })
     .await;
+}
+
+async fn a_rule_for_other_kinds_makes_nobody_a_list_of_namespaces(world: &'static World) {
+    let mark = format!("m{}", unique());
+    let role = labelled(world, "ClusterRole", json!({"it": mark})).await;
+    let person = world.member_of(&[]).await;
+    let caller = world.proxy_with_rules().await.caller(&person);
+    let roles = rule("rbac.authorization.k8s.io/*", "clusterroles", &mark);
+    global(world, &person, json!([roles])).await;
+    until_listed(&caller, ROLES, &[&role]).await;
+    for path in [NAMESPACES.to_owned(), format!("{NAMESPACES}?watch=1")] {
+        refused_alike(world, &person, &caller, &path).await;
+    }
 }
 
 async fn a_custom_kind_made_while_it_runs_is_filtered(world: &'static World) {

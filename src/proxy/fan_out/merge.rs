@@ -1,6 +1,5 @@
 //! The parts put together: items in order, then what the list says about itself.
 
-use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use crate::filter::part::Envelope;
 use crate::k8s::names::Namespace;
 use crate::policy::Cut;
 use crate::policy::From;
+use crate::proxy::parts::Parts;
 use crate::proxy::reject::Reject;
 use crate::wire::Layout;
 
@@ -43,8 +43,8 @@ pub(super) struct Merge {
     left: Option<i64>,
     /// The state all legs show; `None`: each its own, and the whole begins at the earliest.
     version: Option<String>,
-    /// The namespaces that have shown their part.
-    shown: BTreeSet<Namespace>,
+    /// The namespaces that have shown their part, and those that had none for him.
+    parts: Parts,
     /// What the first part says about kind and columns.
     envelope: Option<Envelope>,
     wrote_item: bool,
@@ -88,9 +88,13 @@ enum End {
 impl Merge {
     pub(super) fn new(first: FirstPart, opener: Arc<Opener>, limit: Option<i64>) -> Self {
         let (next, version) = (first.at + 1, first.version);
-        let shown = opener.legs.namespaces().get(first.at).cloned();
+        let mut parts = Parts::default();
+        let asked = opener.legs.namespaces().iter().enumerate();
+        for (at, namespace) in asked.skip(first.from).take(next - first.from) {
+            parts.note(namespace, at == first.at);
+        }
         Self {
-            shown: shown.into_iter().collect(),
+            parts,
             rest: rest(&opener, next, version.as_deref(), limit),
             opener,
             next,
@@ -133,7 +137,7 @@ impl Merge {
         mut self,
         mut beginning: BytesMut,
         seal: impl Fn(Namespace, Option<String>) -> String + Send + 'static,
-        issue: impl Fn(&str, BTreeSet<Namespace>, bool) + Send + 'static,
+        issue: impl Fn(&str, Parts, bool) + Send + 'static,
     ) -> Body {
         let close = move |merge: &mut Self| merge.close(&seal, &issue);
         if self.end.is_some() {
@@ -233,15 +237,11 @@ impl Merge {
         self.next += 1;
         match leg {
             Leg::Nothing => {}
-            Leg::Part(part) => {
-                self.current = self.fitting(part, at).await?;
-                if self.current.is_some()
-                    && let Some(namespace) = self.opener.legs.namespaces().get(at)
-                {
-                    self.shown.insert(namespace.clone());
-                }
-            }
+            Leg::Part(part) => self.current = self.fitting(part, at).await?,
             Leg::Answer(response) => return Err(Failed::Answer(response)),
+        }
+        if let Some(namespace) = self.opener.legs.namespaces().get(at) {
+            self.parts.note(namespace, self.current.is_some());
         }
         Ok(())
     }
@@ -275,7 +275,7 @@ impl Merge {
     fn close(
         &mut self,
         seal: &dyn Fn(Namespace, Option<String>) -> String,
-        issue: &dyn Fn(&str, BTreeSet<Namespace>, bool),
+        issue: &dyn Fn(&str, Parts, bool),
     ) -> Bytes {
         let mut close = BytesMut::from(&b"]"[..]);
         let envelope = self.envelope.take().unwrap_or_default();
@@ -291,7 +291,7 @@ impl Merge {
         let mut metadata = serde_json::Map::new();
         if let Some(version) = self.version.take().or(envelope.resource_version) {
             let complete = !matches!(self.end, Some(End::Page(..)));
-            issue(&version, std::mem::take(&mut self.shown), complete);
+            issue(&version, std::mem::take(&mut self.parts), complete);
             metadata.insert("resourceVersion".to_owned(), version.into());
         }
         if let Some(End::Page(namespace, native)) = self.end.take() {

@@ -3,7 +3,6 @@
 //! Which namespaces these are does not change while it lasts: when it should, because a namespace or a right was gained or
 //! lost, the client is told that its position expired, and begins anew.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +27,9 @@ use crate::proxy::lease::Lease;
 use crate::proxy::live::Flow;
 use crate::proxy::live::Many;
 use crate::proxy::narrow::expired;
+use crate::proxy::parts::Held;
+use crate::proxy::parts::Parts;
 use crate::proxy::positions::Holder;
-use crate::proxy::positions::Shown;
 use crate::proxy::reject::Reject;
 use crate::watch::guard::Position;
 use crate::watch::made::ObjectKind;
@@ -52,8 +52,13 @@ impl Proxy {
         let resumes = options.resumes_at().map(Position::parse);
         let held = resumes.and_then(|at| self.positions.admit_whole(&holder, at));
         let opener = self.opener(exchange, legs, layout, media);
-        let is_expired = resumes.is_some() && held.is_none();
-        let opened = match open_all(&opener, held.as_ref(), is_expired).await? {
+        let unclear = |namespace: &Namespace| {
+            held.as_ref()
+                .is_some_and(|held| held.of(namespace) == Held::Unclear)
+        };
+        let is_expired =
+            resumes.is_some() && (held.is_none() || opener.legs.namespaces().iter().any(unclear));
+        let opened = match open_all(&opener, held.as_deref(), is_expired).await? {
             Opened::Streams(opened) => opened,
             Opened::Answer(response) => return Ok(Some(response)),
         };
@@ -69,16 +74,23 @@ impl Proxy {
         *response.headers_mut() = head.headers().clone();
         response.headers_mut().remove(header::CONTENT_LENGTH);
         let watched: Vec<bool> = opened.iter().map(Option::is_some).collect();
-        let shown = shown(&opener.legs, &watched);
-        // What he held of a namespace that he may no longer watch would stay with him for ever.
-        let has_lost = held.as_ref().is_some_and(|held| !held.is_subset(&shown));
+        let mut parts = Parts::default();
+        let mut has_lost = false;
+        for (namespace, watched) in opener.legs.namespaces().iter().zip(&watched) {
+            parts.note(namespace, *watched);
+            // What he held of a namespace that he may no longer watch would stay with him for ever.
+            let holds = held
+                .as_ref()
+                .is_some_and(|held| held.of(namespace) == Held::Objects);
+            has_lost |= holds && !watched;
+        }
         if is_expired || has_lost {
             return Ok(Some(expired(media)));
         }
         if lease.presence.scope().generation != holder.now.generation {
             return Ok(None);
         }
-        let (starts, streams) = begin(opened, &opener.legs, held.as_ref(), resumes.flatten());
+        let (starts, streams) = begin(opened, &opener.legs, held.as_deref(), resumes.flatten());
         let whole = Whole {
             media,
             kind: ObjectKind {
@@ -92,7 +104,7 @@ impl Proxy {
         let flow = Flow::Many(Box::new(Many {
             upstream: streams,
             machine,
-            shown: Arc::new(shown),
+            parts: Arc::new(parts),
             rights: Rights::new(opener, watched),
         }));
         let watch = self.live(exchange, flow, lease, holder, lasts(&options));
@@ -117,11 +129,11 @@ enum Opened {
 /// Opens the legs, or, where the client must begin anew, one: whether there is any is the API server's to say.
 async fn open_all(
     opener: &Arc<Opener>,
-    held: Option<&Shown>,
+    held: Option<&Parts>,
     is_expired: bool,
 ) -> Result<Opened, Reject> {
     let start = |namespace: &Namespace| match held {
-        Some(held) if !held.contains(namespace) => Start::State,
+        Some(held) if held.of(namespace) == Held::Nothing => Start::State,
         None if is_expired => Start::State,
         Some(_) | None => Start::Client,
     };
@@ -145,13 +157,6 @@ async fn open_all(
     Ok(Opened::Streams(opened))
 }
 
-/// The namespaces whose legs are open.
-fn shown(legs: &Legs, watched: &[bool]) -> BTreeSet<Namespace> {
-    let legs = legs.namespaces().iter().zip(watched);
-    let open = legs.filter(|(_, watched)| **watched);
-    open.map(|(namespace, _)| namespace.clone()).collect()
-}
-
 /// Frames of all legs, each with the number of its leg; `None` is a leg's end.
 pub(in crate::proxy) type Streams = futures_util::stream::SelectAll<LegStream>;
 
@@ -165,14 +170,14 @@ pub(in crate::proxy) type LegFrame = (usize, Option<Result<bytes::Bytes, crate::
 fn begin(
     opened: Vec<Option<Response<Body>>>,
     legs: &Legs,
-    held: Option<&Shown>,
+    held: Option<&Parts>,
     resumes: Option<Position>,
 ) -> (Vec<Option<Position>>, Streams) {
     let (mut starts, mut streams) = (Vec::new(), Vec::new());
     for (namespace, response) in legs.namespaces().iter().zip(opened) {
         let Some(response) = response else { continue };
         let at = starts.len();
-        let knows = held.is_some_and(|held| held.contains(namespace));
+        let knows = held.is_some_and(|held| held.of(namespace) == Held::Objects);
         starts.push(resumes.filter(|_| knows));
         let frames = http_body_util::BodyStream::new(response.into_body());
         let data = frames.filter_map(|frame| async {

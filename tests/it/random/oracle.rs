@@ -51,8 +51,6 @@ pub struct Sight<'a> {
     tenants: BTreeSet<&'a str>,
     pub namespaces: BTreeSet<String>,
     clauses: Vec<Clause<'a>>,
-    /// Whether a rule can be read that names him, if only for a GET.
-    is_ruled: bool,
 }
 
 impl<'a> Sight<'a> {
@@ -63,17 +61,19 @@ impl<'a> Sight<'a> {
             return Expected::HisOwn;
         }
         match kind.plural {
-            "namespaces" => self.of_namespaces(),
+            "namespaces" => self.of_namespaces(kind),
             "configmaps" => self.over_all_namespaces(kind, rights),
             "clusterrolebindings" => Expected::HisOwn,
             _ => self.of_objects(kind),
         }
     }
 
-    /// Capsule users, and whoever is named by a Tenant or by a rule that can be read, are told that there are none for
+    /// Capsule users, and whoever is named by a Tenant or by a rule about namespaces, are told that there are none for
     /// them; anybody else has the API server's refusal.
-    fn of_namespaces(&self) -> Expected {
-        let is_named = !self.namespaces.is_empty() || !self.tenants.is_empty() || self.is_ruled;
+    fn of_namespaces(&self, kind: &Kind) -> Expected {
+        let is_named = !self.namespaces.is_empty()
+            || !self.tenants.is_empty()
+            || self.clauses.iter().any(|it| (it.is_about)(kind));
         if !is_named && !self.is_capsule_user {
             return Expected::HisOwn;
         }
@@ -118,7 +118,6 @@ impl<'a> Sight<'a> {
             tenants: BTreeSet::new(),
             namespaces: BTreeSet::new(),
             clauses: Vec::new(),
-            is_ruled: false,
         };
         let named = |entries: &'a [Value]| -> Vec<&'a Value> {
             let named = entries.iter().filter(|entry| who.is_named_by(entry));
@@ -216,7 +215,6 @@ impl<'a> Sight<'a> {
             let operations = &rule["operations"];
             let says = |word: &str| entries(operations).iter().any(|it| it == word);
             let both = operations.is_null() || operations == &json!([]);
-            self.is_ruled |= both || says("List") || says("Get");
             if !both && !says("List") {
                 continue;
             }

@@ -488,6 +488,7 @@ impl Model {
                 namespaces: Arc::new(namespaces),
                 tenants: Arc::new(tenants.iter().map(|it| it.name.clone()).collect()),
                 grants: Arc::new(grants),
+                capsule_user,
             }))
         }
     }

@@ -1,0 +1,76 @@
+//! Of which namespaces a list or watch was put together, at one position. A value.
+//!
+//! Several clients of one identity may be given the same position, and not the same parts: one before a right within a
+//! namespace was gained, one after it.
+
+use std::collections::BTreeSet;
+
+use crate::k8s::names::Namespace;
+
+/// What those hold of each namespace who were given a position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    shown: BTreeSet<Namespace>,
+    hidden: BTreeSet<Namespace>,
+}
+
+/// What they hold of one namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Its objects.
+    Objects,
+    /// Nothing of it.
+    Nothing,
+    /// Some its objects, some nothing.
+    Unclear,
+}
+
+impl Parts {
+    /// Somebody was shown `namespace`, or nothing of it.
+    pub(super) fn note(&mut self, namespace: &Namespace, shown: bool) {
+        let side = if shown {
+            &mut self.shown
+        } else {
+            &mut self.hidden
+        };
+        side.insert(namespace.clone());
+    }
+
+    /// The same position was given with `other` too.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.shown.extend(other.shown.iter().cloned());
+        self.hidden.extend(other.hidden.iter().cloned());
+    }
+
+    /// What everybody holds of `namespace` who was given the position.
+    pub(super) fn of(&self, namespace: &Namespace) -> Held {
+        match (
+            self.shown.contains(namespace),
+            self.hidden.contains(namespace),
+        ) {
+            (true, false) => Held::Objects,
+            (false, _) => Held::Nothing,
+            (true, true) => Held::Unclear,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_some_hold_and_some_do_not_is_unclear() {
+        let name = |text| Namespace::parse(text).unwrap();
+        let (mut parts, mut later) = (Parts::default(), Parts::default());
+        parts.note(&name("a"), true);
+        parts.note(&name("b"), false);
+        assert_eq!(parts.of(&name("b")), Held::Nothing);
+        later.note(&name("a"), true);
+        later.note(&name("b"), true);
+        parts.join(&later);
+        assert_eq!(parts.of(&name("a")), Held::Objects);
+        assert_eq!(parts.of(&name("b")), Held::Unclear);
+        assert_eq!(parts.of(&name("never-asked")), Held::Nothing);
+    }
+}
