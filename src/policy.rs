@@ -65,7 +65,8 @@ pub enum Plan {
         read: Permit,
         /// Which events may pass.
         keep: Keep,
-        /// A list of what the client holds, to send first: where labels decide, a watch must know what it takes back.
+        /// A list of what the client holds, to send first: where labels decide, or where a human is shown what changes, a
+        /// watch must know what it takes back.
         seed: Option<Permit>,
     },
     /// A list of a namespaced kind over all namespaces: one list per namespace, as the user, put together.

@@ -10,6 +10,7 @@ mod compress;
 mod created;
 mod exchange;
 mod fan_out;
+mod follow;
 mod forward;
 mod lease;
 mod list;
@@ -229,8 +230,10 @@ impl Proxy {
                     seed,
                 } => {
                     let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
-                    self.narrow_watch(exchange, (read, seed), keep, lease, holder)
+                    let presence = &lease.presence;
+                    self.narrow_watch(exchange, (read, seed), keep, presence, holder)
                         .await?
+                        .map(|watching| self.watching(exchange, lease, watching))
                 }
                 Plan::FanOut { kind, legs } => {
                     let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
@@ -238,7 +241,9 @@ impl Proxy {
                 }
                 Plan::FanOutWatch { kind, legs } => {
                     let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
-                    self.fan_out_watch(exchange, legs, lease, holder).await?
+                    self.fan_out_watch(exchange, legs, &lease.presence, holder)
+                        .await?
+                        .map(|watching| self.watching(exchange, lease, watching))
                 }
                 Plan::UserFirst {
                     kind,

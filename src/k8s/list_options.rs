@@ -113,6 +113,18 @@ impl ListOptions {
         }
     }
 
+    /// The list that shows what the client of a watch with these options holds; `None` if it begins with the present state.
+    pub fn seed(&self) -> Option<Self> {
+        let at = self.resumes_at()?;
+        Some(Self {
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+            resource_version: Some(at.to_owned()),
+            resource_version_match: Some("Exact".to_owned()),
+            ..Self::default()
+        })
+    }
+
     /// The one resourceVersion that a list must show, if it names one: `Exact`, or a limit without a match, as lists
     /// have always been.
     pub fn exactly(&self) -> Option<&str> {

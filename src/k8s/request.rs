@@ -426,6 +426,37 @@ impl ResourceRequest {
         })
     }
 
+    /// Whether this is a watch that a human reads, and no machine with a store: [`ListOptions::from_machine`], or a
+    /// WebSocket.
+    pub fn is_watched_by_a_human(&self) -> bool {
+        let options = self.options();
+        self.verb == Verb::Watch
+            && self.upgrade.is_none()
+            && options.is_some_and(|options| !options.from_machine())
+    }
+
+    /// The same watch, begun with the present state, of which the end is marked (KEP-3157). `None` if it is no watch.
+    pub fn with_present_state(&self) -> Option<Self> {
+        let Parameters::Collection { options, pairs } = &self.parameters else {
+            return None;
+        };
+        if self.verb != Verb::Watch {
+            return None;
+        }
+        let mut options = options.clone();
+        options.resource_version = None;
+        options.resource_version_match = Some("NotOlderThan".to_owned());
+        options.send_initial_events = Some(true);
+        options.allow_watch_bookmarks = true;
+        Some(Self {
+            parameters: Parameters::Collection {
+                options,
+                pairs: pairs.clone(),
+            },
+            ..self.clone()
+        })
+    }
+
     fn print(&self, target: &mut String) {
         let mut push = |segment: &str| {
             target.push('/');

@@ -690,10 +690,19 @@ fn a_watch_by_labels_begins_with_what_its_client_holds() {
         assert!(plan.ends_with(&format!(" keep any of 2{seed}")), "{plan}");
     }
     let pushed = granted(&[("", "nodes", labelled("a=1"), true)]);
-    let plan = plan_with_nodes(&pushed, "GET /api/v1/nodes?watch=1&resourceVersion=7");
+    let nodes = "/api/v1/nodes?labelSelector=a=1";
+    let machine = "watch=1&allowWatchBookmarks=true&resourceVersion=7";
     assert_eq!(
-        plan,
-        "watch as reader /api/v1/nodes?labelSelector=a=1&watch=true&resourceVersion=7"
+        plan_with_nodes(&pushed, &format!("GET /api/v1/nodes?{machine}")),
+        format!("watch as reader {nodes}&watch=true&allowWatchBookmarks=true&resourceVersion=7")
+    );
+    // A human is shown what changes: it must be known what he holds.
+    assert_eq!(
+        plan_with_nodes(&pushed, "GET /api/v1/nodes?watch=1&resourceVersion=7"),
+        format!(
+            "watch as reader {nodes}&watch=true&resourceVersion=7 \
+             after as reader {nodes}&resourceVersion=7&resourceVersionMatch=Exact"
+        )
     );
 }
 

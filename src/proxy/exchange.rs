@@ -119,6 +119,22 @@ impl Exchange {
         }
     }
 
+    /// The same watch from the present state. `None` if it is no watch.
+    pub(super) fn with_present_state(&self) -> Option<Self> {
+        let ApiRequest::Resource(request) = self.what.as_ref() else {
+            return None;
+        };
+        Some(Self {
+            caller: self.caller.clone(),
+            what: Arc::new(ApiRequest::Resource(request.with_present_state()?)),
+            headers: self.headers.clone(),
+            connection: self.connection,
+            body: None,
+            upgrade: None,
+            text: self.text,
+        })
+    }
+
     /// Whose positions of `kind` this request asks about or makes.
     pub(super) fn holder(&self, kind: &KindFacts, scope: &Scope, mode: Mode) -> Holder {
         Holder {

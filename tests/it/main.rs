@@ -31,6 +31,7 @@ mod everywhere_watches;
 mod faults;
 mod groups;
 mod hostile;
+mod humans;
 mod impersonation;
 mod lifecycle;
 mod lists;
