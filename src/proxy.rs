@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod ask;
 mod compress;
+mod counts;
 mod created;
 mod exchange;
 mod fan_out;
@@ -23,6 +24,7 @@ mod parts;
 mod positions;
 pub mod reject;
 
+pub use counts::Counts;
 pub use page::Pages;
 
 use std::sync::Arc;
@@ -42,7 +44,6 @@ use crate::body::full;
 use crate::catalog::Catalog;
 use crate::drain;
 use crate::k8s::request::ApiRequest;
-use crate::metrics::Metrics;
 use crate::policy;
 use crate::policy::Plan;
 use crate::reader::Reader;
@@ -85,8 +86,8 @@ pub struct Foundations {
     pub pages: Arc<Pages>,
     /// Whether requests can be answered yet.
     pub readiness: Readiness,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
+    /// What is counted here.
+    pub counts: Arc<Counts>,
     /// Told when the proxy shuts down.
     pub drain: drain::Watcher,
     /// Owns what runs beside a request.
@@ -154,18 +155,16 @@ impl Proxy {
         }
         match self.answer(head, body, connection, &mut line).await {
             Ok((response, lease)) => {
-                self.on
-                    .metrics
-                    .answered(line.plan_name(), response.status());
+                self.on.counts.answered(line.plan_name(), response.status());
+                let watch = line.is_watch() && response.status().is_success();
+                let watch = watch.then(|| self.on.counts.watch(line.plan_name()));
                 line.head(response.status().as_u16(), "");
-                response.map(|body| line.guard(body, Some(lease)))
+                response.map(|body| line.guard(body, Some((lease, watch.flatten()))))
             }
             Err(reject) => {
                 let response = reject.response();
-                self.on.metrics.refused(reject.reason());
-                self.on
-                    .metrics
-                    .answered(line.plan_name(), response.status());
+                self.on.counts.refused(reject.reason());
+                self.on.counts.answered(line.plan_name(), response.status());
                 reject.log();
                 line.head(response.status().as_u16(), reject.reason());
                 response.map(|body| line.guard(body, None))
