@@ -28,6 +28,8 @@ RUN if [ "$BUILDARCH" != "$TARGETARCH" ]; then \
     fi
 
 COPY . .
+# What `version` names.
+ARG REVISION=unknown
 # Without the demo's API server and token issuer. Paths of this stage do not end up in the program.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,id=target-$TARGETARCH,sharing=locked \
@@ -41,6 +43,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
         triple="${target//-/_}"; \
         export "CC_$triple=$compiler" "CARGO_TARGET_${triple^^}_LINKER=$compiler"; \
     fi; \
+    export KTP_REVISION="$REVISION"; \
     export RUSTFLAGS="--remap-path-prefix=/src=. --remap-path-prefix=/usr/local/cargo=cargo"; \
     cargo build --locked --release --no-default-features --target "$target"; \
     install -D -m 755 "target/$target/release/kube-tenant-proxy" /out/kube-tenant-proxy

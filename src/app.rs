@@ -30,6 +30,8 @@ use crate::proxy::Proxy;
 use crate::reader::Reader;
 use crate::ready::Readiness;
 use crate::ready::ReadyHandle;
+use crate::release;
+use crate::reload::Looks;
 use crate::rule_status::RuleStatus;
 use crate::tenancy;
 use crate::tenancy::Tenancy;
@@ -195,6 +197,16 @@ impl Bound {
         metrics.add(move |sheet| upstream.stats().families(sheet));
         let clients = self.main.stats();
         metrics.add(move |sheet| clients.families(sheet));
+        let (tls, own_token) = (self.tls.clone(), Arc::clone(&self.on.own_token));
+        metrics.add(move |sheet| {
+            let tls = tls.as_ref().map(|tls| ("certificate", tls.files().looks()));
+            let token = own_token.file().map(|file| ("token", file.looks()));
+            let looks: Vec<_> = tls.into_iter().chain(token).collect();
+            Looks::families(&looks, sheet)
+        });
+        let readiness = self.on.readiness.clone();
+        metrics.add(move |sheet| readiness.families(sheet));
+        metrics.add(release::families);
         metrics
     }
 

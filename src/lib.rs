@@ -10,6 +10,7 @@ pub mod identity;
 pub mod k8s;
 pub mod metrics;
 pub mod ready;
+pub mod release;
 pub mod reload;
 pub mod socket;
 pub mod wire;

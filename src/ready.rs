@@ -3,9 +3,12 @@
 //! It knows names only: what a name stands for, and when it is done, is its holder's business.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+
+use crate::metrics::Sheet;
 
 /// What stands between the process and readiness. Clones share one list.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +72,19 @@ impl Readiness {
             .values()
             .map(|missing| missing.name())
             .collect()
+    }
+
+    /// Writes down whether it is.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn families(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let ready = u64::from(self.pending().is_empty());
+        sheet.gauge(
+            "ready",
+            "Whether nothing is missing for answering requests",
+            [([], ready)],
+        )
     }
 
     /// What `/_readyz` says while something is missing: a line each.

@@ -20,6 +20,7 @@ use tracing::info;
 use tracing::warn;
 
 use crate::body::BoxError;
+use crate::metrics::Sheet;
 
 /// Time between two looks. The kubelet itself takes up to a minute to bring a changed Secret to the node.
 pub const POLL_EVERY: Duration = Duration::from_secs(10);
@@ -55,6 +56,43 @@ pub enum Look {
     Published,
     /// They changed, or went, and cannot be used: the old value, if any, stays.
     Refused,
+}
+
+/// What came of all looks at some files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    /// How often a new value came into force, the first time included.
+    pub published: u64,
+    /// How often changed files were refused.
+    pub refused: u64,
+    /// Whether the files as they are now cannot be used.
+    pub failing: bool,
+}
+
+impl Looks {
+    /// Writes down those at each of these files.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn families(all: &[(&'static str, Self)], sheet: &mut Sheet<'_>) -> fmt::Result {
+        let counts = all.iter().flat_map(|(what, looks)| {
+            let of_file = [("ok", looks.published), ("failed", looks.refused)];
+            of_file.map(|(outcome, count)| ([("what", *what), ("outcome", outcome)], count))
+        });
+        sheet.counter(
+            "reloads",
+            "Times that files were read because they had changed, the first time included",
+            counts,
+        )?;
+        let failing = all
+            .iter()
+            .map(|(what, looks)| ([("what", *what)], u64::from(looks.failing)));
+        sheet.gauge(
+            "reload_failing",
+            "Whether the files as they are now cannot be used: what was read before stays in use",
+            failing,
+        )
+    }
 }
 
 impl<T: Send + Sync> Reload<T> {
@@ -102,14 +140,13 @@ impl<T: Send + Sync> Reload<T> {
         self.problem.borrow().clone()
     }
 
-    /// How often a new value came into force.
-    pub fn published(&self) -> u64 {
-        self.published.load(Ordering::Relaxed)
-    }
-
-    /// How often changed files were refused.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+    /// What came of the looks so far.
+    pub fn looks(&self) -> Looks {
+        Looks {
+            published: self.published.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            failing: self.problem.borrow().is_some(),
+        }
     }
 
     /// Looks every [`POLL_EVERY`], until dropped.
@@ -251,7 +288,12 @@ mod tests {
         mount.swap("..2", &[("a", "2"), ("b", "4")]);
         assert_eq!(pair.look(), Look::Published);
         assert_eq!(pair.current().as_deref(), Some(&2));
-        assert_eq!((pair.published(), pair.refused()), (2, 0));
+        let looks = Looks {
+            published: 2,
+            refused: 0,
+            failing: false,
+        };
+        assert_eq!(pair.looks(), looks);
     }
 
     #[test]
@@ -263,10 +305,16 @@ mod tests {
         assert_eq!(pair.look(), Look::Unchanged);
         assert_eq!(pair.current().as_deref(), Some(&1));
         assert_eq!(pair.problem().as_deref(), Some("pair: they do not match"));
+        assert!(pair.looks().failing);
         mount.swap("..3", &[("a", "1"), ("b", "2")]);
         assert_eq!(pair.look(), Look::Published);
         assert_eq!(pair.problem(), None);
-        assert_eq!(pair.refused(), 1);
+        let looks = Looks {
+            published: 2,
+            refused: 1,
+            failing: false,
+        };
+        assert_eq!(pair.looks(), looks);
     }
 
     #[tokio::test]

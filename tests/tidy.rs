@@ -24,6 +24,9 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "the command line starts the demo, which is built only with its feature",
     ),
     ("reload", "body", "one alias, BoxError"),
+    ("ready", "metrics", "each module writes its own families"),
+    ("release", "metrics", "each module writes its own families"),
+    ("reload", "metrics", "each module writes its own families"),
     (
         "tenancy",
         "reader",

@@ -36,6 +36,7 @@ mod impersonation;
 mod lifecycle;
 mod lists;
 mod login;
+mod metrics;
 mod opaque;
 mod pages;
 mod passing;
