@@ -9,6 +9,8 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
 ARG BUILDARCH
 ARG TARGETARCH
+# What `version` names. Up here, since hadolint forgets the shell below at an ARG.
+ARG REVISION=unknown
 WORKDIR /src
 
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
@@ -28,8 +30,6 @@ RUN if [ "$BUILDARCH" != "$TARGETARCH" ]; then \
     fi
 
 COPY . .
-# What `version` names.
-ARG REVISION=unknown
 # Without the demo's API server and token issuer. Paths of this stage do not end up in the program.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,id=target-$TARGETARCH,sharing=locked \

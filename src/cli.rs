@@ -1,15 +1,20 @@
-//! The command line: `serve` and `demo`, with the flags of Capsule's proxy under their names. stdout is the result,
-//! stderr the story; an error is one line of cause and, where there is one, a line of cure.
+//! The command line: `serve`, with the flags of Capsule's proxy under their names, and what people need around it. stdout is
+//! the result, stderr the story; an error is one line of cause and, where there is one, a line of cure.
 
+mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod gates;
+mod generated;
+mod kubeconfig;
 mod serve;
 mod signals;
+mod version;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
 
@@ -28,8 +33,16 @@ enum Command {
     /// Try it without a cluster: an embedded API server, the proxy, and three people's kubeconfigs
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
+    /// Look for mistakes in a configuration file, or at what changes when moving from Capsule's proxy
+    Check(check::Arguments),
+    /// Write the kubeconfig that users need, anew or from one they have
+    Kubeconfig(Box<kubeconfig::Arguments>),
     /// Print the version
-    Version,
+    Version(version::Arguments),
+    /// Print the script that completes commands in a shell
+    Completion(generated::Completion),
+    /// Print a manual page, in roff
+    Man(generated::Manual),
 }
 
 /// Runs the program to its end.
@@ -44,16 +57,22 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     let done = match arguments.command {
-        Command::Serve(arguments) => serve::run(*arguments).await,
+        Command::Serve(arguments) => serve::run(*arguments).await.map(|()| ExitCode::SUCCESS),
         #[cfg(feature = "demo")]
-        Command::Demo(arguments) => demo::run(arguments).await,
-        Command::Version => say(&format!(
-            "kube-tenant-proxy {}\n",
-            env!("CARGO_PKG_VERSION")
-        )),
+        Command::Demo(arguments) => demo::run(arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Check(arguments) => check::run(&arguments).and_then(|found| {
+            let code = ExitCode::from(u8::from(found.bad));
+            say(found.text.as_bytes()).map(|()| code)
+        }),
+        Command::Kubeconfig(arguments) => printed(kubeconfig::run(*arguments)),
+        Command::Version(arguments) => printed(version::print(&arguments)),
+        Command::Completion(arguments) => {
+            printed(Ok(generated::completion(Arguments::command(), &arguments)))
+        }
+        Command::Man(arguments) => printed(generated::manual(Arguments::command(), &arguments)),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
@@ -73,11 +92,16 @@ fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     arguments
 }
 
+/// Success, once a result is printed.
+fn printed(result: anyhow::Result<impl AsRef<[u8]>>) -> anyhow::Result<ExitCode> {
+    say(result?.as_ref()).map(|()| ExitCode::SUCCESS)
+}
+
 /// Prints a result. A closed pipe is success.
-pub(crate) fn say(text: &str) -> anyhow::Result<()> {
+fn say(text: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -94,7 +118,6 @@ fn complain(error: &anyhow::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_is_sound() {

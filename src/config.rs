@@ -1,9 +1,11 @@
 //! The configuration file → each module's settings.
 //!
 //! Unknown fields are refused, and all mistakes are reported in one run. A file with a mistake configures nothing. Nothing
-//! else is read here: no flag, no environment, no other file.
+//! else is read here: no flag, no environment, no other file. What becomes of a values file that was written for Capsule's
+//! proxy is beside it ([`incumbent`]): it configures nothing.
 
 pub mod authentication;
+pub mod incumbent;
 pub mod mistake;
 mod tree;
 mod walk;

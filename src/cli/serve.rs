@@ -240,6 +240,29 @@ impl WithoutEffect {
     }
 }
 
+/// Those of the flags in `given` that have no effect here.
+///
+/// # Errors
+/// A sentence, when `serve` would not take them.
+pub(super) fn flags_without_effect<'a>(
+    given: impl Iterator<Item = &'a String>,
+) -> Result<Vec<&'static str>, String> {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+    let line = std::iter::once("serve").chain(given.map(String::as_str));
+    match <Line as clap::Parser>::try_parse_from(line) {
+        Ok(line) => Ok(line.arguments.without_effect.given()),
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            Err(first.trim_start_matches("error: ").to_owned())
+        }
+    }
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Encoder {
@@ -351,7 +374,7 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
         (true, names) => {
             let made = self_signed::generate(names)
                 .context("cannot make a certificate for --self-signed")?;
-            super::say(&made.ca)?;
+            super::say(made.ca.as_bytes())?;
             Tls::Pair {
                 certificate: made.certificate,
                 key: made.key,

@@ -362,21 +362,22 @@ def the_chart_can_be_part_of_another():
 def the_notes_name_every_value_that_is_set_and_has_no_effect():
     quiet = notes()
     for settings, words in (
-        (["options.leaderElection=true"], "options.leaderElection has no effect"),
-        (["options.webhookPort=1"], "options.webhookPort has no effect"),
+        (["options.authPreferredTypes=TLSCertificate"], "options.authPreferredTypes=TLSCertificate has no effect"),
+        (["options.leaderElection=true"], "options.leaderElection=true has no effect"),
+        (["options.webhookPort=1"], "options.webhookPort=1 has no effect"),
         (["options.trustedProxyCidrs={192.0.2.0/24}"], "options.trustedProxyCidrs has no effect"),
-        (["options.impersonationGroupRegexp=a"], "options.impersonationGroupRegexp has no effect"),
+        (["options.impersonationGroupRegexp=a"], "options.impersonationGroupRegexp=a has no effect"),
         (["rbac.clusterRole=cluster-admin"], "rbac.clusterRole=cluster-admin is not bound"),
         (["crds.install=false"], "crds.install=false has no effect"),
         (["crds.keep=false"], "crds.keep=false has no effect"),
         (["crds.labels.a=b"], "crds.labels has no effect"),
         (["crds.annnotations.a=b"], "crds.annnotations has no effect"),
-        (["global.jobs.certs.restartPolicy=Never"], "global.jobs and jobs have no effect"),
-        (["jobs.certs.restartPolicy=Never"], "global.jobs and jobs have no effect"),
+        (["global.jobs.certs.restartPolicy=Never"], "global.jobs has no effect"),
+        (["jobs.certs.restartPolicy=Never"], "jobs.certs has no effect"),
         (["webhooks.enabled=true"], "webhooks.enabled=true has no effect"),
         (["gangplank.enabled=true"], "gangplank.enabled=true renders nothing"),
         (["httproute.enabled=true"], "httproute.enabled=true renders nothing"),
-        (["hostNetwork=true"], "hostNetwork has no effect: set daemonset.hostNetwork"),
+        (["hostNetwork=true"], "hostNetwork=true has no effect: set daemonset.hostNetwork"),
         (["daemonset.hostPort=true"], "daemonset.hostPort has no effect with kind=Deployment"),
         (["kind=DaemonSet", "replicaCount=3"], "replicaCount=3 has no effect with kind=DaemonSet"),
         (["service.loadBalancerSourceRanges={192.0.2.0/24}"], "service.loadBalancerSourceRanges has no effect with service.type=ClusterIP"),
@@ -389,7 +390,7 @@ def the_notes_name_every_value_that_is_set_and_has_no_effect():
         told = notes(*(word for setting in settings for word in ("--set", setting)))
         assert words in told and words not in quiet, (settings, told)
     # At their defaults, which the incumbent's values carry along, they are no news.
-    usual = ["options.pprof=false", "options.rolebindingsResyncPeriod=10h", "crds.install=true", "crds.keep=true", "webhooks.enabled=false"]
+    usual = ["options.authPreferredTypes=BearerToken\\,TLSCertificate", "options.pprof=false", "options.rolebindingsResyncPeriod=10h", "crds.install=true", "crds.keep=true", "webhooks.enabled=false"]
     assert notes(*(word for setting in usual for word in ("--set", setting))) == quiet
 
 

@@ -75,7 +75,7 @@ def a_monitor_finds_the_metrics_port_of_this_release():
 def a_monitor_brings_no_rights_and_the_notes_say_what_is_doubled():
     settings = [*SERVICE_MONITOR, "--set", "serviceMonitor.serviceAccount.name=prometheus"]
     assert not [d for d in template(*settings) if d["kind"] in ("Role", "RoleBinding")]
-    assert "serviceMonitor.serviceAccount has no effect" in notes(*settings)
+    assert "serviceMonitor.serviceAccount.name=prometheus has no effect" in notes(*settings)
     assert "Prometheus reads every metric twice" in notes(*SERVICE_MONITOR, *POD_MONITOR)
     expect_refusal([*SERVICE_MONITOR, "--set", "serviceMonitor.endpoint.interval=often"], "interval")
     expect_refusal([*SERVICE_MONITOR, "--set", "serviceMonitor.endpoint.scrapeInterval=1s"], "scrapeInterval")

@@ -101,4 +101,26 @@ def keys_history_and_builds_stay_out_of_the_context():
     assert {".git", "target", "certs"} <= ignored
 
 
+@test
+def what_the_program_includes_is_in_the_context():
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+
+    def is_there(path):
+        there = True
+        for line in ignored:
+            pattern = line.removeprefix("!")
+            if path == pattern or path.startswith(f"{pattern}/"):
+                there = line.startswith("!")
+        return there
+
+    included = {
+        os.path.relpath((source.parent / name).resolve(), ROOT)
+        for source in (ROOT / "src").rglob("*.rs")
+        for name in re.findall(r'include_(?:str|bytes)!\("([^"]+)"\)', source.read_text())
+    }
+    assert any(path.startswith("charts/") for path in included), included
+    for path in included:
+        assert (ROOT / path).exists() and is_there(path), path
+
+
 run_all()

@@ -9,7 +9,9 @@ use serde_json::json;
 
 use crate::harness::DEADLINE;
 use crate::harness::kubectl::Kubectl;
+use crate::harness::output;
 use crate::harness::people::unique;
+use crate::harness::proxy::Proxy;
 use crate::harness::tool;
 use crate::harness::world::World;
 use crate::lists::settled;
@@ -46,7 +48,8 @@ async fn a_login_by_device_code_lists_what_is_his(world: &'static World) {
         ],
         "interactiveMode": "IfAvailable",
     });
-    let kubectl = Kubectl::with_user(&proxy.url, &proxy.ca, &json!({"exec": exec}));
+    let kubectl = Kubectl::with_user(&world.url, &world.ca, &json!({"exec": exec}));
+    lead_to(proxy, &kubectl);
     let (code, listing) = logging_in(kubectl.command(&["get", "ns", "-o", "name"]));
     let code = tokio::time::timeout(DEADLINE, code)
         .await
@@ -65,6 +68,18 @@ async fn a_login_by_device_code_lists_what_is_his(world: &'static World) {
         .expect("kubectl did not end")
         .unwrap();
     assert_eq!(listed, expected);
+}
+
+/// Rewrites a kubeconfig for the API server into one for the proxy, as its owner does.
+fn lead_to(proxy: &Proxy, kubectl: &Kubectl) {
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&ca, &proxy.ca).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kube-tenant-proxy"));
+    command.args(["kubeconfig", "--server", &proxy.url]);
+    command.arg("--certificate-authority").arg(ca.path());
+    command.arg("--from").arg(kubectl.kubeconfig());
+    command.arg("--output").arg(kubectl.kubeconfig());
+    assert_eq!(output(&mut command), "");
 }
 
 /// Runs kubectl; the code that a person is told to enter, and later what is printed.

@@ -24,6 +24,7 @@ mod harness;
 
 mod azure;
 mod clients;
+mod commands;
 mod creation;
 mod credentials;
 mod everywhere;
