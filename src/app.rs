@@ -32,6 +32,7 @@ use crate::ready::Readiness;
 use crate::ready::ReadyHandle;
 use crate::release;
 use crate::reload::Looks;
+use crate::reload::Reload;
 use crate::rule_status::RuleStatus;
 use crate::tenancy;
 use crate::tenancy::Tenancy;
@@ -186,6 +187,16 @@ impl Bound {
         self.scrape.as_ref().map(listen::Bound::address).transpose()
     }
 
+    /// What is wrong with files as they are now.
+    fn problems(&self) -> impl Fn() -> Vec<Arc<str>> + Clone + use<> {
+        let (tls, own_token) = (self.tls.clone(), Arc::clone(&self.on.own_token));
+        move || {
+            let tls = tls.as_ref().and_then(|tls| tls.files().problem());
+            let own_token = own_token.file().and_then(Reload::problem);
+            tls.into_iter().chain(own_token).collect()
+        }
+    }
+
     /// What Prometheus is told. It holds no watcher of the drain: whoever scrapes holds up no shutdown.
     fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::default();
@@ -204,6 +215,9 @@ impl Bound {
             let looks: Vec<_> = tls.into_iter().chain(token).collect();
             Looks::families(&looks, sheet)
         });
+        if let Some(tls) = self.tls.clone() {
+            metrics.add(move |sheet| tls.families(sheet));
+        }
         let readiness = self.on.readiness.clone();
         metrics.add(move |sheet| readiness.families(sheet));
         metrics.add(release::families);
@@ -226,7 +240,7 @@ impl Bound {
             let writing = rule_status.keep_current();
             background.spawn(stop.clone().run_until_cancelled_owned(writing));
         }
-        let metrics = self.metrics();
+        let (metrics, problems) = (self.metrics(), self.problems());
         let Self {
             main,
             probe,
@@ -256,8 +270,9 @@ impl Bound {
             main.serve(tls, handler, serving).await;
         });
         if let Some(probe) = probe {
-            let handler =
-                move |request, _connection| std::future::ready(admin::probe(&request, &readiness));
+            let handler = move |request, _connection| {
+                std::future::ready(admin::probe(&request, &readiness, &problems))
+            };
             background.spawn(stop.clone().run_until_cancelled_owned(probe.serve(
                 None,
                 handler,

@@ -184,14 +184,14 @@ mod tests {
         });
         assert_eq!(
             metrics.render(),
-            "# HELP kube_tenant_proxy_answers Requests answered.\n\
+            "# HELP kube_tenant_proxy_answers Requests answered\n\
              # TYPE kube_tenant_proxy_answers counter\n\
              kube_tenant_proxy_answers_total{code=\"200\"} 2\n\
              kube_tenant_proxy_answers_total{code=\"404\"} 0\n\
-             # HELP kube_tenant_proxy_age_seconds How old it is.\n\
+             # HELP kube_tenant_proxy_age_seconds How old it is\n\
              # TYPE kube_tenant_proxy_age_seconds gauge\n\
              kube_tenant_proxy_age_seconds 1.5\n\
-             # HELP kube_tenant_proxy_build What runs.\n\
+             # HELP kube_tenant_proxy_build What runs\n\
              # TYPE kube_tenant_proxy_build info\n\
              kube_tenant_proxy_build_info{version=\"1.2.3\"} 1\n\
              # EOF\n"
