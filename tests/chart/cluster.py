@@ -1,82 +1,22 @@
 """The chart on a real API server: a life with each Helm, and every right tried out. Run by `tests/chart/cluster`."""
 
 import base64
-import contextlib
 import http.client
 import json
 import os
-import select
-import shutil
 import ssl
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bed import NAME, NAMESPACE, Bed
 from sentences import run_all, test
 
-ROOT = Path(__file__).resolve().parents[2]
-WALKTHROUGH = ROOT / "tests/chart/walkthrough"
-NAMESPACE, NAME = "capsule-system", "capsule-proxy"
 READER, READERS, HUMAN = "kube-tenant-proxy:reader", "kube-tenant-proxy:readers", "Impersonate-Extra-kube-tenant-proxy.io%2Fuser"
 PERSON = "capsule-user-dev@example.onmicrosoft.com"
 
-
-class Bed:
-    """A running test bed; ends with the process that started it."""
-
-    def __init__(self):
-        self.dir = Path(tempfile.mkdtemp(prefix="kube-tenant-proxy-chart."))
-        command = [os.environ["TESTBED"], "up", "--dir", str(self.dir / "bed"), "--no-capsule", "--audit=Metadata", "--exit-with-stdin"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        told, deadline = "", time.monotonic() + 120
-        while "ready:" not in told:
-            waiting, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
-            line = self.process.stdout.readline() if waiting else ""
-            if not line:
-                self.close()
-                raise SystemExit(f"the test bed did not start:\n{told}")
-            told += line
-        self.facts = json.loads((self.dir / "bed/testbed.json").read_text())
-
-    def close(self):
-        self.process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(30)
-        self.process.kill()
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
-bed = Bed()
-
-
-def run(command, **env):
-    environment = {**os.environ, "KUBECONFIG": bed.facts["adminKubeconfig"], "HELM_CACHE_HOME": str(bed.dir / "helm"), **env}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
-
-
-def output(command, **env):
-    done = run(command, **env)
-    assert done.returncode == 0, f"{command} failed:\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def kubectl(*arguments):
-    return output([os.environ["KUBECTL"], *arguments])
-
-
-def walkthrough(script, helm, *more):
-    """Runs a command of the walkthrough as it stands, with `helm` on PATH; `more` is appended to it."""
-    with tempfile.TemporaryDirectory() as directory:
-        program = Path(directory) / "helm"
-        program.write_text(f'#!/usr/bin/env bash\nexec "{helm}" "$@" {" ".join(more)}\n')
-        program.chmod(0o755)
-        return output(
-            ["bash", "-euo", "pipefail", str(WALKTHROUGH / script)],
-            PATH=f"{directory}:{os.environ['PATH']}",
-            CAPSULE_ADMIN_GROUP_ID=bed.facts["capsule"]["adminGroup"],
-        )
+bed = Bed("--no-capsule")
+run, output, kubectl, walkthrough = bed.run, bed.output, bed.kubectl, bed.walkthrough
 
 
 def secret():
@@ -86,10 +26,8 @@ def secret():
 
 def admins_secret():
     """Makes the Secret as an admin does who has a certificate of his own."""
-    pair = [f"--cert={bed.dir}/tls.crt", f"--key={bed.dir}/tls.key"]
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "1"]
-    output([*request, "-subj", "/CN=admin", "-keyout", f"{bed.dir}/tls.key", "-out", f"{bed.dir}/tls.crt"])
-    kubectl("create", "secret", "tls", NAME, "-n", NAMESPACE, *pair)
+    certificate, key = bed.certificate("tls", "admin")
+    kubectl("create", "secret", "tls", NAME, "-n", NAMESPACE, f"--cert={certificate}", f"--key={key}")
     return secret()
 
 
@@ -124,7 +62,8 @@ def life(helm):
     assert secret() == own, "the way back to a generated certificate took the admin's Secret"
     helm_run("uninstall", NAME)
     assert secret() == own, "uninstall took the admin's Secret"
-    left = kubectl("get", "deployment,service,serviceaccount", "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name")
+    kinds = "deployment,service,serviceaccount,configmap,poddisruptionbudget,clusterrole,clusterrolebinding"
+    left = kubectl("get", kinds, "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name")
     assert not left, left
     kubectl("get", "crd", "proxysettings.capsule.clastix.io", "globalproxysettings.capsule.clastix.io")
 
