@@ -37,7 +37,8 @@ pub(super) fn completion(mut command: Command, arguments: &Completion) -> Vec<u8
 pub(super) fn manual(mut command: Command, arguments: &Manual) -> anyhow::Result<Vec<u8>> {
     command.build();
     if let Some(dir) = &arguments.dir {
-        clap_mangen::generate_to(command, dir)
+        std::fs::create_dir_all(dir)
+            .and_then(|()| clap_mangen::generate_to(command, dir))
             .with_context(|| format!("cannot write the pages into {}", dir.display()))?;
         return Ok(Vec::new());
     }
