@@ -7,6 +7,7 @@ mod demo;
 mod gates;
 mod generated;
 mod kubeconfig;
+mod probe;
 mod serve;
 mod signals;
 mod version;
@@ -37,6 +38,8 @@ enum Command {
     Check(check::Arguments),
     /// Write the kubeconfig that users need, anew or from one they have
     Kubeconfig(Box<kubeconfig::Arguments>),
+    /// Ask whether a proxy answers and is ready
+    Probe(probe::Arguments),
     /// Print the version
     Version(version::Arguments),
     /// Print the script that completes commands in a shell
@@ -65,6 +68,7 @@ pub async fn run(arguments: Vec<OsString>) -> ExitCode {
             say(found.text.as_bytes()).map(|()| code)
         }),
         Command::Kubeconfig(arguments) => printed(kubeconfig::run(*arguments)),
+        Command::Probe(arguments) => printed(probe::run(arguments).await),
         Command::Version(arguments) => printed(version::print(&arguments)),
         Command::Completion(arguments) => {
             printed(Ok(generated::completion(Arguments::command(), &arguments)))

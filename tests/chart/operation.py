@@ -113,7 +113,13 @@ def the_test_of_a_release_runs_the_products_own_image_and_takes_no_requests():
     annotations = trial["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "test" and "before-hook-creation" in annotations["helm.sh/hook-delete-policy"]
     (container,), (own,) = trial["spec"]["containers"], proxy["containers"]
-    assert container["image"] == own["image"] and container["args"] == ["version"]
+    assert container["image"] == own["image"]
+    assert container["args"] == ["probe", "--url=https://capsule-proxy.capsule-system.svc:9001", "--certificate=/certificate/tls.crt"]
+    (volume,) = trial["spec"]["volumes"]
+    assert volume["secret"] == {"secretName": "capsule-proxy", "items": [{"key": "tls.crt", "path": "tls.crt"}]}, "not the key"
+    plain = one(template("--set", "options.enableSSL=false"), "Pod", "capsule-proxy-test")["spec"]
+    assert plain["containers"][0]["args"] == ["probe", "--url=http://capsule-proxy.capsule-system.svc:9001"]
+    assert "volumes" not in plain
     assert container["securityContext"] == own["securityContext"]
     for field in ("securityContext", "imagePullSecrets", "nodeSelector", "serviceAccountName"):
         assert trial["spec"][field] == proxy[field], field

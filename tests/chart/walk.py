@@ -11,6 +11,8 @@ import subprocess
 import threading
 from pathlib import Path
 
+import yaml
+
 from bed import NAME, NAMESPACE, Bed, eventually
 from release import Release
 from sentences import run_all, test
@@ -234,6 +236,27 @@ def an_own_certificate_takes_the_place_of_the_made_one_while_requests_go_on():
 
 
 @test
+def the_test_of_the_release_proves_it_and_only_it():
+    proxy = release()
+    pods = [text for text in re.split(r"^---$", bed.output([HELM, "get", "hooks", NAME, "-n", NAMESPACE]), flags=re.MULTILINE) if "kind: Pod" in text]
+    (pod,) = [yaml.safe_load(text) for text in pods]
+    (container,) = pod["spec"]["containers"]
+    assert container["args"][1] == f"--url=https://{NAME}.{NAMESPACE}.svc:443"
+
+    def probe(certificate, *more):
+        # Where the Service leads, and where the Secret lies.
+        places = {container["args"][1]: f"--url={proxy.url}", container["args"][2]: f"--certificate={certificate}"}
+        return bed.run([os.environ["PROGRAM"], *(places.get(argument, argument) for argument in container["args"]), *more])
+
+    (folder,) = proxy.mounts.values()
+    done = probe(folder / "tls.crt")
+    assert (done.returncode, done.stdout) == (0, f"{proxy.url} is ready\n".replace(f":{proxy.port} ", f":{proxy.port}/ ")), done
+    other, _ = bed.certificate("foreign", "capsule-proxy.caas.fr")
+    done = probe(other, "--timeout=0")
+    assert done.returncode == 1 and "it shows another certificate" in done.stderr, done
+
+
+@test
 def a_pair_that_does_not_fit_changes_nothing_and_is_named():
     proxy = release()
     before = proxy.get(NAMESPACES, token("capsule-user-dev"))[2]
@@ -263,6 +286,9 @@ def a_release_without_its_secret_waits_and_says_which():
     bed.kubectl("delete", "secret", NAME, "-n", NAMESPACE)
     waiting = Release(bed)
     try:
+        command = [os.environ["PROGRAM"], "probe", "--url", waiting.url, "--certificate", str(bed.dir / "foreign.crt"), "--timeout=0"]
+        refused = bed.run(command)
+        assert refused.returncode == 1 and f"{waiting.url}/ is not ready: " in refused.stderr, refused
 
         def only_the_certificate_is_missing():
             status, text = waiting.ask(waiting.probe, "/readyz/")

@@ -94,6 +94,7 @@ fn every_command_has_a_page_in_the_manual() {
         .collect();
     for command in [
         "serve",
+        "probe",
         "check",
         "kubeconfig",
         "version",
