@@ -206,10 +206,7 @@ impl<'a> Narrowable<'a> {
         if is_within_a_namespace(request) {
             return None;
         }
-        let readable = match catalog.readable() {
-            Readable::Known(kinds) => kinds.contains(&request.resource),
-            Readable::Unknown => sight::is_owned(&request.resource),
-        };
+        let readable = may_be_read(&request.resource, catalog);
         match request.verb {
             Verb::List | Verb::Watch if readable => Some(Self::Collection(kind)),
             Verb::List | Verb::Watch => Some(Self::Unreadable(kind)),
@@ -228,6 +225,23 @@ impl<'a> Narrowable<'a> {
 /// The kinds that are narrowed without a rule that names them, each with a version that is always served.
 pub fn owned_kinds() -> impl Iterator<Item = (GroupResource, &'static str)> {
     sight::owned_kinds()
+}
+
+/// Whether the reader may read the kind over the whole cluster, as far as is known.
+pub fn may_be_read(resource: &GroupResource, catalog: &Catalog) -> bool {
+    match catalog.readable() {
+        Readable::Known(kinds) => kinds.contains(resource),
+        Readable::Unknown => sight::is_owned(resource),
+    }
+}
+
+/// The cluster-scoped kinds that the reader may read, in the version that the API server prefers.
+pub fn readable_kinds(catalog: &Catalog) -> impl Iterator<Item = &KindFacts> {
+    let preferred = catalog.kinds().filter(|kind| {
+        let first = catalog.versions(&kind.resource).first();
+        first.is_some_and(|first| first.version == kind.version)
+    });
+    preferred.filter(|kind| !kind.namespaced && may_be_read(&kind.resource, catalog))
 }
 
 /// The kind of a list or watch whose resume positions the guard holds, also while it is forwarded: the plan of such a
