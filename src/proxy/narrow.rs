@@ -187,6 +187,7 @@ impl Proxy {
             stirs: lease.presence.clone(),
             holder,
             positions: Arc::clone(&self.positions),
+            catalog: Arc::clone(&self.on.catalog),
             tenancy: self.on.tenancy.clone(),
             caller: exchange.caller.clone(),
             authn: self.on.authn.clone(),
