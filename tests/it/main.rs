@@ -54,4 +54,5 @@ mod tokens;
 mod trust;
 mod walkthrough;
 mod watches;
+mod websockets;
 mod wire;
