@@ -12,3 +12,4 @@ mod protobuf;
 pub mod query;
 pub mod request;
 pub mod status;
+pub mod websocket;

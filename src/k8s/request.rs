@@ -219,6 +219,24 @@ impl ApiRequest {
             Self::NonResource(request) => request.upgrade,
         }
     }
+
+    /// Of a watch over WebSocket, the watch: the same request without the wish to switch protocols. `None` for anything
+    /// else.
+    pub fn watched_over_websocket(&self) -> Option<Self> {
+        match self {
+            Self::Resource(request)
+                if request.verb == Verb::Watch
+                    && request.method == Method::GET
+                    && request.upgrade == Some(Upgrade::WebSocket) =>
+            {
+                Some(Self::Resource(ResourceRequest {
+                    upgrade: None,
+                    ..request.clone()
+                }))
+            }
+            Self::Resource(_) | Self::NonResource(_) => None,
+        }
+    }
 }
 
 impl ResourceRequest {

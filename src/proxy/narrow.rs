@@ -145,7 +145,7 @@ impl Proxy {
                 kind: holder.kind.kind.to_string(),
             },
         };
-        let machine = Watch::open(view, client(&options), start(&options), held)
+        let machine = Watch::open(view, client(exchange), start(&options), held)
             .ok_or(Reject::NotAcceptable)?;
         let request = self
             .authorized(exchange, read)?
@@ -314,8 +314,8 @@ fn rows(options: &ListOptions) -> RowObjects {
     }
 }
 
-fn client(options: &ListOptions) -> Client {
-    if options.from_machine() {
+fn client(exchange: &Exchange) -> Client {
+    if exchange.is_of_a_machine() {
         Client::Machine
     } else {
         Client::Human

@@ -80,7 +80,11 @@ impl WebSocketWatch {
     pub async fn next(&mut self) -> Option<Value> {
         match self.next_message().await? {
             Message::Text(text) => Some(serde_json::from_str(&text).unwrap()),
-            other => panic!("{other:?} is no JSON"),
+            other @ (Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => panic!("{other:?} is no JSON"),
         }
     }
 
@@ -92,7 +96,7 @@ impl WebSocketWatch {
             match message?.expect("the watch broke off") {
                 Message::Close(frame) => self.closed = frame,
                 Message::Ping(_) | Message::Pong(_) => {}
-                message => {
+                message @ (Message::Text(_) | Message::Binary(_) | Message::Frame(_)) => {
                     self.seen.push(message.clone());
                     return Some(message);
                 }
