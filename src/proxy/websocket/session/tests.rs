@@ -1,3 +1,5 @@
+//! Sessions over a pipe: what the client hears, and what becomes of the watch when he stalls, closes or goes.
+
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::StreamBody;
