@@ -38,7 +38,6 @@ use crate::identity::UpstreamMode;
 use crate::k8s::names::GroupResource;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
-use crate::k8s::request::Upgrade;
 use crate::k8s::request::Verb;
 use crate::tenancy::scope::Scope;
 
@@ -283,13 +282,12 @@ fn has_unknown_selector(request: &ResourceRequest) -> bool {
     unknown.any(|name| name.to_ascii_lowercase().contains("selector"))
 }
 
-/// Where a client may switch protocols: exec, attach, port-forward, log, proxy, and a watch over WebSocket. A watch that
-/// would be narrowed is refused later, since a tunnel cannot be filtered.
+/// Where a client may switch protocols: exec, attach, port-forward, log, proxy. Never for a watch, which a tunnel would
+/// leave unfiltered: one over WebSocket comes here as the watch that it is.
 fn may_upgrade(request: &ResourceRequest) -> bool {
     let streams = matches!(
         request.subresource.as_deref(),
         Some("exec" | "attach" | "portforward" | "proxy" | "log")
     );
-    let watches = request.verb == Verb::Watch && request.upgrade == Some(Upgrade::WebSocket);
-    streams || watches || request.verb == Verb::Proxy
+    streams || request.verb == Verb::Proxy
 }

@@ -219,6 +219,24 @@ impl ApiRequest {
             Self::NonResource(request) => request.upgrade,
         }
     }
+
+    /// Of a watch over WebSocket, the watch: the same request without the wish to switch protocols. `None` for anything
+    /// else.
+    pub fn watched_over_websocket(&self) -> Option<Self> {
+        match self {
+            Self::Resource(request)
+                if request.verb == Verb::Watch
+                    && request.method == Method::GET
+                    && request.upgrade == Some(Upgrade::WebSocket) =>
+            {
+                Some(Self::Resource(ResourceRequest {
+                    upgrade: None,
+                    ..request.clone()
+                }))
+            }
+            Self::Resource(_) | Self::NonResource(_) => None,
+        }
+    }
 }
 
 impl ResourceRequest {
@@ -426,13 +444,11 @@ impl ResourceRequest {
         })
     }
 
-    /// Whether this is a watch that a human reads, and no machine with a store: [`ListOptions::from_machine`], or a
-    /// WebSocket.
+    /// Whether this is a watch that a human reads, and no machine with a store, as far as its query says
+    /// ([`ListOptions::from_machine`]).
     pub fn is_watched_by_a_human(&self) -> bool {
         let options = self.options();
-        self.verb == Verb::Watch
-            && self.upgrade.is_none()
-            && options.is_some_and(|options| !options.from_machine())
+        self.verb == Verb::Watch && options.is_some_and(|options| !options.from_machine())
     }
 
     /// The same watch, begun with the present state, of which the end is marked (KEP-3157). `None` if it is no watch.

@@ -7,6 +7,7 @@ pub mod http;
 pub mod kubectl;
 pub mod people;
 pub mod proxy;
+pub mod websocket;
 pub mod world;
 
 use std::future::Future;

@@ -55,4 +55,5 @@ mod tokens;
 mod trust;
 mod walkthrough;
 mod watches;
+mod websockets;
 mod wire;
