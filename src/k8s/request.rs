@@ -102,6 +102,8 @@ pub struct ResourceRequest {
     pub parameters: Parameters,
     /// The protocol the client wants to switch to.
     pub upgrade: Option<Upgrade>,
+    /// Whether this is what [`ApiRequest::watched_over_websocket`] made of a watch: its client is served over WebSocket.
+    pub over_websocket: bool,
 }
 
 /// What follows the subresource in the path.
@@ -231,6 +233,7 @@ impl ApiRequest {
             {
                 Some(Self::Resource(ResourceRequest {
                     upgrade: None,
+                    over_websocket: true,
                     ..request.clone()
                 }))
             }
@@ -282,6 +285,7 @@ impl ResourceRequest {
             rest: place.rest,
             parameters: Parameters::Pairs(Query::default()),
             upgrade,
+            over_websocket: false,
         };
         if let Rest::ProxyTail(tail) = &mut request.rest {
             if let Some(query) = query {
@@ -403,6 +407,7 @@ impl ResourceRequest {
             rest: Rest::Nothing,
             parameters: Parameters::Narrowed(Box::new(options)),
             upgrade: None,
+            over_websocket: false,
         }
     }
 
@@ -444,11 +449,13 @@ impl ResourceRequest {
         })
     }
 
-    /// Whether this is a watch that a human reads, and no machine with a store, as far as its query says
-    /// ([`ListOptions::from_machine`]).
+    /// Whether this is a watch that a human reads, and no machine with a store: [`ListOptions::from_machine`], or a
+    /// WebSocket.
     pub fn is_watched_by_a_human(&self) -> bool {
         let options = self.options();
-        self.verb == Verb::Watch && options.is_some_and(|options| !options.from_machine())
+        self.verb == Verb::Watch
+            && !self.over_websocket
+            && options.is_some_and(|options| !options.from_machine())
     }
 
     /// The same watch, begun with the present state, of which the end is marked (KEP-3157). `None` if it is no watch.

@@ -71,14 +71,11 @@ impl Exchange {
         })
     }
 
-    /// Whether it is a watch that a human reads, and no machine, which lists again when it is told to. Whoever watches over
-    /// WebSocket is one of these.
+    /// Whether it is a watch that a human reads.
     pub(super) fn is_watched_by_a_human(&self) -> bool {
         match self.what.as_ref() {
             ApiRequest::NonResource(_) => false,
-            ApiRequest::Resource(request) => {
-                self.websocket.is_none() && request.is_watched_by_a_human()
-            }
+            ApiRequest::Resource(request) => request.is_watched_by_a_human(),
         }
     }
 

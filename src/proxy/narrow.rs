@@ -50,7 +50,6 @@ use crate::watch::machine::Watch;
 use crate::watch::made::ObjectKind;
 use crate::watch::memory::Memory;
 use crate::wire::object::ObjectMeta;
-use crate::wire::object::Wanted;
 
 impl Proxy {
     /// A list as the reader. `None`: decide again, the scope changed meanwhile or the list must be read consistently.
@@ -133,9 +132,7 @@ impl Proxy {
         {
             return Ok(None);
         }
-        let by_a_human = exchange.is_watched_by_a_human();
-        let takes_back = by_a_human || keep.wanted() == Wanted::Labels;
-        let held = match seed.filter(|_| takes_back) {
+        let held = match seed {
             None => Vec::new(),
             Some(seed) => match self.held(exchange, seed, keep.clone()).await? {
                 Held::Objects(held) => held,
@@ -150,7 +147,9 @@ impl Proxy {
             rows: rows(&options),
             kind: ObjectKind::of(&holder.kind),
         };
-        let human = by_a_human.then(|| Human::open(media, view.rows, view.kind.clone(), held));
+        let human = exchange
+            .is_watched_by_a_human()
+            .then(|| Human::open(media, view.rows, view.kind.clone(), held));
         let machine = Watch::open(view, start(&options), memory).ok_or(Reject::NotAcceptable)?;
         let request = self
             .authorized(exchange, read)?

@@ -133,9 +133,13 @@ async fn a_watch_shows_his_namespaces_as_they_come_and_go(world: &'static World)
 async fn it_is_one_request_as_the_reader_in_his_name(world: &'static World) {
     let tenant = settled(world, &["dev"]).await;
     let caller = world.proxy().await.caller(&tenant.owner);
+    // A human's watch from a position would begin with a list of what he holds.
+    let position = position_to_watch_from(world, &caller, &tenant).await;
     let mark = world.mark();
-    let mut watch = caller
-        .watch_over_websocket(&format!("{NAMESPACES}?watch=1"))
+    let path = format!("{NAMESPACES}?watch=1&resourceVersion={position}");
+    let mut watch = caller.watch_over_websocket(&path).await;
+    world
+        .merge(&format!("{NAMESPACES}/{}", tenant.namespaces[0]), &label(1))
         .await;
     watch.next().await.unwrap();
     let seen = world.audit(mark, &tenant.owner.name).await;
