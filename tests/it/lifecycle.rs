@@ -203,7 +203,7 @@ async fn the_first_list_of_a_process_is_a_position_to_watch_from() {
             .iter()
             .find(learns)
             .map(drop)
-            .ok_or("not yet".to_owned())
+            .ok_or_else(|| "not yet".to_owned())
     })
     .await;
     relabel(world, CLASSES, &names[0], None).await;
