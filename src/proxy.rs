@@ -23,6 +23,7 @@ mod page;
 mod parts;
 mod positions;
 pub mod reject;
+mod websocket;
 
 pub use counts::Counts;
 pub use page::Pages;
@@ -62,6 +63,7 @@ use lease::Leases;
 use own_rights::Answers;
 use positions::Positions;
 use reject::Reject;
+use websocket::Switch;
 
 /// How often a request is decided again because the world moved while it was asked: own rights asked (two verbs, of
 /// the collection or of one name), a scope that changed before the answer's head went out.
@@ -101,6 +103,14 @@ pub struct Proxy {
     answers: Answers,
     positions: Arc<Positions>,
     settings: Settings,
+}
+
+/// An answer, and what lives as long as its body.
+struct Answered {
+    response: Response<Body>,
+    lease: Lease,
+    /// Where the answer is to go, if not into the response.
+    switch: Option<Switch>,
 }
 
 /// What the pipeline is told.
@@ -154,13 +164,7 @@ impl Proxy {
             return probe;
         }
         match self.answer(head, body, connection, &mut line).await {
-            Ok((response, lease)) => {
-                self.on.counts.answered(line.plan_name(), response.status());
-                let watch = line.is_watch() && response.status().is_success();
-                let watch = watch.then(|| self.on.counts.watch(line.plan_name()));
-                line.head(response.status().as_u16(), "");
-                response.map(|body| line.guard(body, Some((lease, watch.flatten()))))
-            }
+            Ok(answered) => self.sent(answered, line),
             Err(reject) => {
                 let response = reject.response();
                 self.on.counts.refused(reject.reason());
@@ -179,7 +183,7 @@ impl Proxy {
         body: Incoming,
         connection: ConnInfo,
         line: &mut AccessLine,
-    ) -> Result<(Response<Body>, Lease), Reject> {
+    ) -> Result<Answered, Reject> {
         upstream::judge_inbound(&head.headers)?;
         if !self.on.readiness.has_started() {
             return Err(Reject::NotReady);
@@ -193,9 +197,40 @@ impl Proxy {
         let what = Arc::new(ApiRequest::parse(&head.method, &head.uri, &head.headers)?);
         line.request(&what);
         let lease = self.leases.open(&caller.who)?; // register first,
-        let mut exchange = Exchange::new(caller, what, head, body, connection);
+        let mut exchange = Exchange::new(caller, what, head, body, connection)?;
         let response = self.settle(&mut exchange, &lease, line).await?; // decide second
-        Ok((response, lease))
+        let switch = exchange.switch(&response).map_err(Reject::Answer)?;
+        Ok(Answered {
+            response,
+            lease,
+            switch,
+        })
+    }
+
+    /// What goes to the client: the answer, or, of a watch over WebSocket, the agreement to it. Line and lease end with
+    /// the last byte of the watch in both.
+    fn sent(&self, answered: Answered, mut line: AccessLine) -> Response<Body> {
+        let Answered {
+            response,
+            lease,
+            switch,
+        } = answered;
+        let code = match &switch {
+            None => response.status(),
+            Some(_) => StatusCode::SWITCHING_PROTOCOLS,
+        };
+        self.on.counts.answered(line.plan_name(), code);
+        let watch = line.is_watch() && response.status().is_success();
+        let watch = watch.then(|| self.on.counts.watch(line.plan_name()));
+        line.head(code.as_u16(), "");
+        let response = response.map(|body| line.guard(body, Some((lease, watch.flatten()))));
+        match switch {
+            None => response,
+            Some(switch) => {
+                let (_, watch) = response.into_parts();
+                switch.carry(watch, &self.on.tasks, self.on.drain.clone())
+            }
+        }
     }
 
     /// Decides, carries out, and decides again where the world moved meanwhile.

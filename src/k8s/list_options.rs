@@ -100,7 +100,7 @@ impl ListOptions {
     }
 
     /// Whether this watch comes from a machine (reflector) rather than from a human: it asks for bookmarks or initial
-    /// events. WebSocket watches count as machines too, which the caller knows.
+    /// events. Watches over WebSocket count as machines too, which the query does not say.
     pub fn from_machine(&self) -> bool {
         self.allow_watch_bookmarks || self.send_initial_events.is_some()
     }

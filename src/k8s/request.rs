@@ -102,6 +102,8 @@ pub struct ResourceRequest {
     pub parameters: Parameters,
     /// The protocol the client wants to switch to.
     pub upgrade: Option<Upgrade>,
+    /// Whether this is what [`ApiRequest::watched_over_websocket`] made of a watch: its client is served over WebSocket.
+    pub over_websocket: bool,
 }
 
 /// What follows the subresource in the path.
@@ -219,6 +221,25 @@ impl ApiRequest {
             Self::NonResource(request) => request.upgrade,
         }
     }
+
+    /// Of a watch over WebSocket, the watch: the same request without the wish to switch protocols. `None` for anything
+    /// else.
+    pub fn watched_over_websocket(&self) -> Option<Self> {
+        match self {
+            Self::Resource(request)
+                if request.verb == Verb::Watch
+                    && request.method == Method::GET
+                    && request.upgrade == Some(Upgrade::WebSocket) =>
+            {
+                Some(Self::Resource(ResourceRequest {
+                    upgrade: None,
+                    over_websocket: true,
+                    ..request.clone()
+                }))
+            }
+            Self::Resource(_) | Self::NonResource(_) => None,
+        }
+    }
 }
 
 impl ResourceRequest {
@@ -264,6 +285,7 @@ impl ResourceRequest {
             rest: place.rest,
             parameters: Parameters::Pairs(Query::default()),
             upgrade,
+            over_websocket: false,
         };
         if let Rest::ProxyTail(tail) = &mut request.rest {
             if let Some(query) = query {
@@ -385,6 +407,7 @@ impl ResourceRequest {
             rest: Rest::Nothing,
             parameters: Parameters::Narrowed(Box::new(options)),
             upgrade: None,
+            over_websocket: false,
         }
     }
 
@@ -431,7 +454,7 @@ impl ResourceRequest {
     pub fn is_watched_by_a_human(&self) -> bool {
         let options = self.options();
         self.verb == Verb::Watch
-            && self.upgrade.is_none()
+            && !self.over_websocket
             && options.is_some_and(|options| !options.from_machine())
     }
 

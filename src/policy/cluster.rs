@@ -108,9 +108,6 @@ pub(super) fn object(
 }
 
 fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sight: &Sight) -> Plan {
-    if request.upgrade.is_some() {
-        return Plan::Refuse(Refusal::WebSocketWatch);
-    }
     if super::has_unknown_selector(request) {
         return Plan::Refuse(Refusal::UnknownParameter);
     }

@@ -19,7 +19,6 @@ use super::reject::Reject;
 use crate::body::Body;
 use crate::filter::ListFilter;
 use crate::k8s::list_options::ListOptions;
-use crate::k8s::request::ApiRequest;
 use crate::policy;
 use crate::policy::Keep;
 use crate::policy::Plan;
@@ -162,14 +161,6 @@ impl Proxy {
 fn lasts(options: &ListOptions) -> Option<Duration> {
     let seconds = u64::try_from(options.timeout_seconds?).ok()?;
     (seconds > 0).then(|| Duration::from_secs(seconds))
-}
-
-/// Whether `what` is a watch that a human reads.
-pub(super) fn is_watched_by_a_human(what: &ApiRequest) -> bool {
-    match what {
-        ApiRequest::NonResource(_) => false,
-        ApiRequest::Resource(request) => request.is_watched_by_a_human(),
-    }
 }
 
 /// What names the objects of a list of metadata that `keep` shows.

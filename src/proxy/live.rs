@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::Frame;
@@ -25,8 +26,10 @@ use crate::authn::Authn;
 use crate::authn::Failure;
 use crate::body::Body;
 use crate::body::BoxError;
+use crate::catalog::Catalog;
 use crate::drain;
 use crate::identity::Caller;
+use crate::policy;
 use crate::tenancy::Freshness;
 use crate::tenancy::Presence;
 use crate::tenancy::Tenancy;
@@ -53,6 +56,8 @@ pub(super) struct LiveWatch {
     pub(super) holder: Holder,
     /// Where they are issued.
     pub(super) positions: Arc<Positions>,
+    /// Whether the reader may still read the kind.
+    pub(super) catalog: Arc<ArcSwap<Catalog>>,
     /// Whether the facts are still known.
     pub(super) tenancy: Tenancy,
     /// Who reads it.
@@ -318,6 +323,14 @@ impl State {
     }
 
     fn judge_facts(&mut self) {
+        let (catalog, kind) = (self.watch.catalog.load(), &self.watch.holder.kind);
+        match &self.watch.flow {
+            // The API server would let it go on; a new one would be the user's own.
+            Flow::One(_) if !policy::may_be_read(&kind.resource, &catalog) => {
+                self.watch.flow.on_scope_change(&mut self.out);
+            }
+            Flow::One(_) | Flow::Many(_) => {}
+        }
         match self.watch.tenancy.freshness() {
             Freshness::Fresh | Freshness::Unready => {
                 self.look

@@ -17,7 +17,6 @@ use super::exchange::Exchange;
 use super::follow::Follow;
 use super::follow::Opened;
 use super::follow::Watching;
-use super::follow::is_watched_by_a_human;
 use super::follow::noted;
 use super::lease::Lease;
 use super::list::NarrowedList;
@@ -148,7 +147,8 @@ impl Proxy {
             rows: rows(&options),
             kind: ObjectKind::of(&holder.kind),
         };
-        let human = is_watched_by_a_human(&exchange.what)
+        let human = exchange
+            .is_watched_by_a_human()
             .then(|| Human::open(media, view.rows, view.kind.clone(), held));
         let machine = Watch::open(view, start(&options), memory).ok_or(Reject::NotAcceptable)?;
         let request = self
@@ -187,6 +187,7 @@ impl Proxy {
             stirs: lease.presence.clone(),
             holder,
             positions: Arc::clone(&self.positions),
+            catalog: Arc::clone(&self.on.catalog),
             tenancy: self.on.tenancy.clone(),
             caller: exchange.caller.clone(),
             authn: self.on.authn.clone(),

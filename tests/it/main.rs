@@ -57,4 +57,5 @@ mod tokens;
 mod trust;
 mod walkthrough;
 mod watches;
+mod websockets;
 mod wire;

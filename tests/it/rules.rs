@@ -355,7 +355,7 @@ async fn volumes_are_the_tenants_by_the_operators_label(world: &'static World) {
 }
 
 /// Somebody who sees two of three StorageClasses, in a way that no selector can say.
-async fn filtered(world: &'static World) -> (Person, Caller, [String; 2], String) {
+pub(crate) async fn filtered(world: &'static World) -> (Person, Caller, [String; 2], String) {
     let mark = format!("m{}", unique());
     let first = labelled(world, "StorageClass", json!({"it": mark})).await;
     let hidden = labelled(world, "StorageClass", json!({"it": "hidden"})).await;
@@ -826,7 +826,7 @@ async fn the_status_of_a_rule_says_whether_it_acts(world: &'static World) {
 }
 
 /// Puts `object` under the label `it`, or none.
-async fn relabel(world: &World, path: &str, name: &str, label: Option<&str>) {
+pub(crate) async fn relabel(world: &World, path: &str, name: &str, label: Option<&str>) {
     let patch = json!({"metadata": {"labels": {"it": label}}});
     world.merge(&format!("{path}/{name}"), &patch).await;
 }

@@ -129,9 +129,6 @@ async fn the_owners_day(world: &'static World, mode: Mode) {
     }
     let one = through.run(&["get", "ns", &demo]).await;
     assert!(shows_only(&one, &demo), "{one:?}");
-    let mut watch = through.start(&["get", "ns", "-w", "--no-headers"]);
-    let first = watch.line().await;
-    assert!(first.starts_with(&demo), "{first}");
 
     // What it costs: kubectl's discovery is warm, and nobody asks who he is or what he may.
     let mark = world.mark();
@@ -145,6 +142,10 @@ async fn the_owners_day(world: &'static World, mode: Mode) {
     assert_eq!(list.read_for(), Some(cast.dev.name.as_str()), "{list:?}");
     let reviews = seen.iter().filter(|entry| entry.verb == "create");
     assert_eq!(reviews.count(), 0, "{seen:#?}");
+
+    let mut watch = through.start(&["get", "ns", "-w", "--no-headers"]);
+    let first = watch.line().await;
+    assert!(first.starts_with(&demo), "{first}");
 }
 
 /// Whether a table has one row, of the active namespace `name`.

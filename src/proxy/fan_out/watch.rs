@@ -24,7 +24,6 @@ use crate::proxy::answer;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::follow::Opened;
 use crate::proxy::follow::Watching;
-use crate::proxy::follow::is_watched_by_a_human;
 use crate::proxy::live::Flow;
 use crate::proxy::live::Many;
 use crate::proxy::narrow::expired;
@@ -93,7 +92,7 @@ impl Proxy {
             return Ok(Some(Watching::Answer(expired(media))));
         }
         let kind = ObjectKind::of(&holder.kind);
-        let human = if is_watched_by_a_human(&exchange.what) {
+        let human = if exchange.is_watched_by_a_human() {
             let objects = held_objects(&opener, held.as_deref()).await;
             objects.and_then(|objects| Human::open(media, rows(&options), kind.clone(), objects))
         } else {
