@@ -12,7 +12,10 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::EncodeCounterValue;
 use prometheus_client::encoding::EncodeGaugeValue;
 use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::encoding::MetricEncoder;
+use prometheus_client::encoding::NoLabelSet;
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
@@ -73,6 +76,26 @@ where
 /// Labels of one sample: names and values.
 pub type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
 
+/// How values are spread: counted in buckets, and added up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spread {
+    /// Of all values.
+    pub sum: f64,
+    /// Upper bounds, the last one [`f64::INFINITY`], each with the number of values that lie in no lower one.
+    pub buckets: Vec<(f64, u64)>,
+}
+
+impl EncodeMetric for Spread {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let count = self.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(self.sum, count, &self.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 /// What families are written on. Their names lack the prefix, and of counters `_total`, which is added here.
 #[derive(Debug)]
 pub struct Sheet<'a>(DescriptorEncoder<'a>);
@@ -118,6 +141,19 @@ impl Sheet<'_> {
             help,
             samples.map(|(labels, value)| (labels, ConstGauge::new(value))),
         )
+    }
+
+    /// How values are spread.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn histogram<'v, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'v, N>, Spread)>,
+    ) -> fmt::Result {
+        self.family(name, help, samples.into_iter())
     }
 
     /// Texts that do not change while the process runs; `_info` is added to the name.
@@ -180,6 +216,15 @@ mod tests {
                 "Never counted",
                 Vec::<(Labels<'_, 1>, u64)>::new(),
             )?;
+            let spread = Spread {
+                sum: 2.5,
+                buckets: vec![(1.0, 2), (f64::INFINITY, 1)],
+            };
+            sheet.histogram(
+                "wait_seconds",
+                "How long it took",
+                [([("plan", "x")], spread)],
+            )?;
             sheet.info("build", "What runs", [("version", "1.2.3")])
         });
         assert_eq!(
@@ -191,6 +236,12 @@ mod tests {
              # HELP kube_tenant_proxy_age_seconds How old it is\n\
              # TYPE kube_tenant_proxy_age_seconds gauge\n\
              kube_tenant_proxy_age_seconds 1.5\n\
+             # HELP kube_tenant_proxy_wait_seconds How long it took\n\
+             # TYPE kube_tenant_proxy_wait_seconds histogram\n\
+             kube_tenant_proxy_wait_seconds_sum{plan=\"x\"} 2.5\n\
+             kube_tenant_proxy_wait_seconds_count{plan=\"x\"} 3\n\
+             kube_tenant_proxy_wait_seconds_bucket{le=\"1.0\",plan=\"x\"} 2\n\
+             kube_tenant_proxy_wait_seconds_bucket{le=\"+Inf\",plan=\"x\"} 3\n\
              # HELP kube_tenant_proxy_build What runs\n\
              # TYPE kube_tenant_proxy_build info\n\
              kube_tenant_proxy_build_info{version=\"1.2.3\"} 1\n\

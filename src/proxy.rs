@@ -168,9 +168,12 @@ impl Proxy {
             Err(reject) => {
                 let response = reject.response();
                 self.on.counts.refused(reject.reason());
-                self.on.counts.answered(line.plan_name(), response.status());
+                let code = response.status();
+                self.on
+                    .counts
+                    .answered(line.plan_name(), code, line.elapsed());
                 reject.log();
-                line.head(response.status().as_u16(), reject.reason());
+                line.head(code.as_u16(), reject.reason());
                 response.map(|body| line.guard(body, None))
             }
         }
@@ -219,7 +222,9 @@ impl Proxy {
             None => response.status(),
             Some(_) => StatusCode::SWITCHING_PROTOCOLS,
         };
-        self.on.counts.answered(line.plan_name(), code);
+        self.on
+            .counts
+            .answered(line.plan_name(), code, line.elapsed());
         let watch = line.is_watch() && response.status().is_success();
         let watch = watch.then(|| self.on.counts.watch(line.plan_name()));
         line.head(code.as_u16(), "");

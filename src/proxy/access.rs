@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Duration;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -79,6 +80,11 @@ impl AccessLine {
                     .unwrap_or_default();
             }
         }
+    }
+
+    /// How long the request has been under way.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Whether it asks for a watch.

@@ -18,7 +18,7 @@ use crate::lists::until_he_sees;
 const NAMESPACES: &str = "/api/v1/namespaces";
 
 /// Every family and its type. Renaming one breaks somebody's dashboard.
-const FAMILIES: [(&str, &str); 21] = [
+const FAMILIES: [(&str, &str); 22] = [
     ("authentications", "counter"),
     ("build", "info"),
     ("certificate_not_after_timestamp_seconds", "gauge"),
@@ -32,6 +32,7 @@ const FAMILIES: [(&str, &str); 21] = [
     ("refusals", "counter"),
     ("reload_failing", "gauge"),
     ("reloads", "counter"),
+    ("request_duration_seconds", "histogram"),
     ("requests", "counter"),
     ("scope_age_seconds", "gauge"),
     ("scopes", "gauge"),
