@@ -57,7 +57,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -su
 # measure SERVER PID ARGUMENTS…
 measure() {
     sed -n '/-BEGIN CERT/,/-END CERT/p' "$dir"/proxy.out "$dir/nginx.crt" "$server_ca" >"$dir/ca.crt"
-    "$load" --server "$1" --pid "$2" --ca "$dir/ca.crt" --tokens "$dir/tokens" --api "${server#https://}" --admin "$dir/admin.token" "${@:3}"
+    "$load" --server "$1" --pid "$2" --ca "$dir/ca.crt" --tokens "$dir/tokens" --api "${server#https://}" --admin "$dir/admin.token" --everybody "$(fact capsule.group)" "${@:3}"
 }
 
 # through_proxy ARGUMENTS…: through a proxy of its own.

@@ -11,9 +11,6 @@ use crate::client::Call;
 use crate::client::Connection;
 use crate::client::Version;
 
-/// The group that every user of the test bed carries.
-const EVERYBODY: &str = "capsule.clastix.io";
-
 /// A change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -95,7 +92,7 @@ impl<'a> Admin<'a> {
             Change::BoundEverybody => (
                 Method::POST,
                 format!("/{BINDINGS}/{here}/rolebindings"),
-                binding(subject("Group", EVERYBODY)),
+                binding(subject("Group", &self.bed.everybody)),
             ),
             Change::Unbound => (
                 Method::DELETE,

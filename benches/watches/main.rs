@@ -41,6 +41,9 @@ struct Arguments {
     /// A file with the token of somebody who may make them
     #[arg(long)]
     admin: PathBuf,
+    /// A group that all of them carry
+    #[arg(long)]
+    everybody: String,
     #[command(subcommand)]
     what: What,
 }
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         api: Server::new(&arguments.api, &ca)?,
         tokens: tokens.lines().map(str::to_owned).collect(),
         admin: admin.trim().to_owned(),
+        everybody: arguments.everybody,
         pid: arguments.pid,
     };
     let runtime = tokio::runtime::Runtime::new()?;
@@ -83,6 +87,7 @@ struct Bed {
     api: Server,
     tokens: Vec<String>,
     admin: String,
+    everybody: String,
     pid: u32,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Heard {
 pub(crate) enum What {
     /// The API server, or the proxy, has taken it.
     Open,
-    /// An event of an object, or a bookmark.
+    /// An object was added, changed or deleted.
     Object,
     /// It has to begin anew.
     Expired,
@@ -54,6 +54,8 @@ pub(crate) async fn read(watch: usize, answer: Response<Incoming>, out: Unbounde
             let line = read.split_to(end + 1);
             match serde_json::from_slice::<Event>(&line) {
                 Ok(event) if event.r#type == "ERROR" => tell(What::Expired),
+                // It says that there is nothing new.
+                Ok(event) if event.r#type == "BOOKMARK" => {}
                 Ok(_object) => tell(What::Object),
                 Err(_not_an_event) => {}
             }
