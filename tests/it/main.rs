@@ -35,6 +35,7 @@ mod impersonation;
 mod lifecycle;
 mod lists;
 mod login;
+mod model;
 mod opaque;
 mod pages;
 mod passing;

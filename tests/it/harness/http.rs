@@ -182,7 +182,7 @@ impl Caller {
         }
         let authority = self.base.authority().unwrap();
         if self.version == http::Version::HTTP_2 {
-            *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap();
+            *request.uri_mut() = self.url(path).parse().unwrap();
         } else {
             *request.uri_mut() = path.parse().unwrap();
             request
@@ -190,6 +190,12 @@ impl Caller {
                 .insert(header::HOST, authority.as_str().parse().unwrap());
         }
         request
+    }
+
+    /// The whole address of `path`.
+    pub fn url(&self, path: &str) -> String {
+        let authority = self.base.authority().unwrap();
+        format!("https://{authority}{path}")
     }
 
     /// A connection, for what is not HTTP as a library writes it.

@@ -285,10 +285,15 @@ impl World {
 
     /// The administrator's merge patch.
     pub async fn merge(&self, path: &str, patch: &Value) {
+        self.try_merge(path, patch).await.unwrap();
+    }
+
+    /// The same of what may be gone.
+    pub async fn try_merge(&self, path: &str, patch: &Value) -> Result<Value, kube::Error> {
         let builder =
             Request::patch(path).header(header::CONTENT_TYPE, "application/merge-patch+json");
         let request = builder.body(patch.to_string().into_bytes()).unwrap();
-        self.admin.request::<Value>(request).await.unwrap();
+        self.admin.request(request).await
     }
 
     /// The administrator deletes something.
