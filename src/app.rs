@@ -221,10 +221,12 @@ impl Bound {
         let tasks = on.tasks.clone();
         let first_position = on.readiness.handle("first position");
         let proxy = Proxy::new(on, proxy);
-        let learning = Arc::clone(&proxy);
+        let (learning, all_known) = (Arc::clone(&proxy), readiness.clone());
         background.spawn(stop.clone().run_until_cancelled_owned(async move {
             learning.learn_base().await;
-            drop((learning, first_position));
+            drop(first_position);
+            all_known.ready().await;
+            learning.learn_more().await;
         }));
         drop(starting);
         let serving = watcher.clone();

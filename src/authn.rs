@@ -39,7 +39,6 @@ use tokio::time::Instant;
 use self::cache::Cache;
 use self::counters::Counters;
 pub use self::counters::Counts;
-pub use self::credential::BEARER_SUBPROTOCOL_PREFIX;
 use self::keyring::fetch::ClientError;
 use self::keyring::schedule::Pace;
 use self::prove::Known;
@@ -225,8 +224,8 @@ impl Authn {
     /// Who sent a request with these `headers` from the address `peer`. Cancel-safe.
     ///
     /// A token that was seen lately costs a keyed hash; a new one of a configured issuer a signature; any other a
-    /// TokenReview, shared by all who send the same one. The bearer subprotocol ([`BEARER_SUBPROTOCOL_PREFIX`]) must not
-    /// go upstream.
+    /// TokenReview, shared by all who send the same one. The bearer subprotocol
+    /// ([`crate::k8s::websocket::BEARER_PREFIX`]) must not go upstream.
     ///
     /// # Errors
     /// [`Failure`], with the answer to send.

@@ -59,8 +59,8 @@ pub struct Seen {
     pub dropped: u64,
     /// Members of the list or its metadata that we do not know, and that were therefore left out.
     pub unknown: u64,
-    /// Names of the items given out, where they were to be noted.
-    pub names: Vec<Box<str>>,
+    /// What names the items given out, where it was to be noted.
+    pub noted: Vec<ObjectMeta>,
 }
 
 /// Why a list was not let through. What went out before is a prefix of a list; the caller cuts the connection.
@@ -154,7 +154,7 @@ impl ListFilter {
         self
     }
 
-    /// A filter for a list in JSON of which only [`Seen::names`] are wanted.
+    /// A filter for a list in JSON of which only [`Seen::noted`] is wanted.
     pub fn for_names(keep: Keep) -> Self {
         let mut list = json::JsonList::new(Layout::Json, keep, RowObjects::Keep);
         list.note_names();

@@ -1,4 +1,5 @@
-//! The Kubernetes API as a grammar: requests, parameters, selectors, media types and `Status`, parsed and printed.
+//! The Kubernetes API as a grammar: requests, parameters, selectors, media types, WebSocket handshakes and `Status`, parsed
+//! and printed.
 //! It knows no user, no tenant and no socket.
 
 mod escape;
@@ -12,3 +13,4 @@ mod protobuf;
 pub mod query;
 pub mod request;
 pub mod status;
+pub mod websocket;

@@ -160,10 +160,11 @@ impl Bound {
         let room = Arc::new(Semaphore::new(settings.max_connections));
         loop {
             let accepted = async {
-                let permit = Arc::clone(&room).acquire_owned().await;
-                (self.listener.accept().await, permit)
+                // Nobody closes the semaphore.
+                let room = Arc::clone(&room).acquire_owned().await.ok();
+                (self.listener.accept().await, room)
             };
-            let (accepted, permit) = tokio::select! {
+            let (accepted, room) = tokio::select! {
                 // Otherwise a flood of connections would keep the drain from being seen.
                 biased;
                 _ = drain.draining() => break,
@@ -197,12 +198,9 @@ impl Bound {
                 stats: Arc::clone(&self.stats),
                 drain: drain.clone(),
                 tasks: connections.clone(),
+                room,
             };
-            let handler = handler.clone();
-            connections.spawn(async move {
-                let _permit = permit;
-                connection.serve(handler).await;
-            });
+            connections.spawn(connection.serve(handler.clone()));
         }
         drop(self.listener);
         connections.close();

@@ -38,7 +38,6 @@ use crate::identity::UpstreamMode;
 use crate::k8s::names::GroupResource;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
-use crate::k8s::request::Upgrade;
 use crate::k8s::request::Verb;
 use crate::tenancy::scope::Scope;
 
@@ -65,7 +64,8 @@ pub enum Plan {
         read: Permit,
         /// Which events may pass.
         keep: Keep,
-        /// A list of what the client holds, to send first: where labels decide, a watch must know what it takes back.
+        /// A list of what the client holds, to send first: where labels decide, or where a human is shown what changes, a
+        /// watch must know what it takes back.
         seed: Option<Permit>,
     },
     /// A list of a namespaced kind over all namespaces: one list per namespace, as the user, put together.
@@ -205,10 +205,7 @@ impl<'a> Narrowable<'a> {
         if is_within_a_namespace(request) {
             return None;
         }
-        let readable = match catalog.readable() {
-            Readable::Known(kinds) => kinds.contains(&request.resource),
-            Readable::Unknown => sight::is_owned(&request.resource),
-        };
+        let readable = may_be_read(&request.resource, catalog);
         match request.verb {
             Verb::List | Verb::Watch if readable => Some(Self::Collection(kind)),
             Verb::List | Verb::Watch => Some(Self::Unreadable(kind)),
@@ -227,6 +224,23 @@ impl<'a> Narrowable<'a> {
 /// The kinds that are narrowed without a rule that names them, each with a version that is always served.
 pub fn owned_kinds() -> impl Iterator<Item = (GroupResource, &'static str)> {
     sight::owned_kinds()
+}
+
+/// Whether the reader may read the kind over the whole cluster, as far as is known.
+pub fn may_be_read(resource: &GroupResource, catalog: &Catalog) -> bool {
+    match catalog.readable() {
+        Readable::Known(kinds) => kinds.contains(resource),
+        Readable::Unknown => sight::is_owned(resource),
+    }
+}
+
+/// The cluster-scoped kinds that the reader may read, in the version that the API server prefers.
+pub fn readable_kinds(catalog: &Catalog) -> impl Iterator<Item = &KindFacts> {
+    let preferred = catalog.kinds().filter(|kind| {
+        let first = catalog.versions(&kind.resource).first();
+        first.is_some_and(|first| first.version == kind.version)
+    });
+    preferred.filter(|kind| !kind.namespaced && may_be_read(&kind.resource, catalog))
 }
 
 /// The kind of a list or watch whose resume positions the guard holds, also while it is forwarded: the plan of such a
@@ -268,13 +282,12 @@ fn has_unknown_selector(request: &ResourceRequest) -> bool {
     unknown.any(|name| name.to_ascii_lowercase().contains("selector"))
 }
 
-/// Where a client may switch protocols: exec, attach, port-forward, log, proxy, and a watch over WebSocket. A watch that
-/// would be narrowed is refused later, since a tunnel cannot be filtered.
+/// Where a client may switch protocols: exec, attach, port-forward, log, proxy. Never for a watch, which a tunnel would
+/// leave unfiltered: one over WebSocket comes here as the watch that it is.
 fn may_upgrade(request: &ResourceRequest) -> bool {
     let streams = matches!(
         request.subresource.as_deref(),
         Some("exec" | "attach" | "portforward" | "proxy" | "log")
     );
-    let watches = request.verb == Verb::Watch && request.upgrade == Some(Upgrade::WebSocket);
-    streams || watches || request.verb == Verb::Proxy
+    streams || request.verb == Verb::Proxy
 }

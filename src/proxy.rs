@@ -10,6 +10,7 @@ mod compress;
 mod created;
 mod exchange;
 mod fan_out;
+mod follow;
 mod forward;
 mod lease;
 mod list;
@@ -21,6 +22,7 @@ mod page;
 mod parts;
 mod positions;
 pub mod reject;
+mod websocket;
 
 pub use page::Pages;
 
@@ -60,6 +62,7 @@ use lease::Leases;
 use own_rights::Answers;
 use positions::Positions;
 use reject::Reject;
+use websocket::Switch;
 
 /// How often a request is decided again because the world moved while it was asked: own rights asked (two verbs, of
 /// the collection or of one name), a scope that changed before the answer's head went out.
@@ -99,6 +102,14 @@ pub struct Proxy {
     answers: Answers,
     positions: Arc<Positions>,
     settings: Settings,
+}
+
+/// An answer, and what lives as long as its body.
+struct Answered {
+    response: Response<Body>,
+    lease: Lease,
+    /// Where the answer is to go, if not into the response.
+    switch: Option<Switch>,
 }
 
 /// What the pipeline is told.
@@ -152,13 +163,7 @@ impl Proxy {
             return probe;
         }
         match self.answer(head, body, connection, &mut line).await {
-            Ok((response, lease)) => {
-                self.on
-                    .metrics
-                    .answered(line.plan_name(), response.status());
-                line.head(response.status().as_u16(), "");
-                response.map(|body| line.guard(body, Some(lease)))
-            }
+            Ok(answered) => self.sent(answered, line),
             Err(reject) => {
                 let response = reject.response();
                 self.on.metrics.refused(reject.reason());
@@ -179,7 +184,7 @@ impl Proxy {
         body: Incoming,
         connection: ConnInfo,
         line: &mut AccessLine,
-    ) -> Result<(Response<Body>, Lease), Reject> {
+    ) -> Result<Answered, Reject> {
         upstream::judge_inbound(&head.headers)?;
         if !self.on.readiness.has_started() {
             return Err(Reject::NotReady);
@@ -193,9 +198,38 @@ impl Proxy {
         let what = Arc::new(ApiRequest::parse(&head.method, &head.uri, &head.headers)?);
         line.request(&what);
         let lease = self.leases.open(&caller.who)?; // register first,
-        let mut exchange = Exchange::new(caller, what, head, body, connection);
+        let mut exchange = Exchange::new(caller, what, head, body, connection)?;
         let response = self.settle(&mut exchange, &lease, line).await?; // decide second
-        Ok((response, lease))
+        let switch = exchange.switch(&response).map_err(Reject::Answer)?;
+        Ok(Answered {
+            response,
+            lease,
+            switch,
+        })
+    }
+
+    /// What goes to the client: the answer, or, of a watch over WebSocket, the agreement to it. Line and lease end with
+    /// the last byte of the watch in both.
+    fn sent(&self, answered: Answered, mut line: AccessLine) -> Response<Body> {
+        let Answered {
+            response,
+            lease,
+            switch,
+        } = answered;
+        let code = match &switch {
+            None => response.status(),
+            Some(_) => StatusCode::SWITCHING_PROTOCOLS,
+        };
+        self.on.metrics.answered(line.plan_name(), code);
+        line.head(code.as_u16(), "");
+        let response = response.map(|body| line.guard(body, Some(lease)));
+        match switch {
+            None => response,
+            Some(switch) => {
+                let (_, watch) = response.into_parts();
+                switch.carry(watch, &self.on.tasks, self.on.drain.clone())
+            }
+        }
     }
 
     /// Decides, carries out, and decides again where the world moved meanwhile.
@@ -229,8 +263,10 @@ impl Proxy {
                     seed,
                 } => {
                     let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
-                    self.narrow_watch(exchange, (read, seed), keep, lease, holder)
+                    let presence = &lease.presence;
+                    self.narrow_watch(exchange, (read, seed), keep, presence, holder)
                         .await?
+                        .map(|watching| self.watching(exchange, lease, watching))
                 }
                 Plan::FanOut { kind, legs } => {
                     let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
@@ -238,7 +274,9 @@ impl Proxy {
                 }
                 Plan::FanOutWatch { kind, legs } => {
                     let holder = exchange.holder(&kind, &scope, Mode::Narrowed);
-                    self.fan_out_watch(exchange, legs, lease, holder).await?
+                    self.fan_out_watch(exchange, legs, &lease.presence, holder)
+                        .await?
+                        .map(|watching| self.watching(exchange, lease, watching))
                 }
                 Plan::UserFirst {
                     kind,

@@ -2,6 +2,8 @@
 
 pub mod expired;
 pub mod guard;
+mod header;
+pub mod human;
 pub mod machine;
 pub mod made;
 pub mod memory;

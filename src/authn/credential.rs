@@ -11,40 +11,47 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use crate::authn::refusal::Failure;
 use crate::authn::refusal::Refusal;
 use crate::identity::SecretToken;
-
-/// What browsers carry a token in, since they cannot set headers on a WebSocket
-/// (`apiserver pkg/authentication/request/websocket/protocol.go`).
-pub const BEARER_SUBPROTOCOL_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
+use crate::k8s::websocket::BEARER_PREFIX;
 
 /// The bearer token of a request.
 ///
 /// # Errors
 /// [`Failure::Missing`] for none or a blank one, [`Failure::Conflict`] for two of any kind, [`Refusal::Scheme`] for
-/// `Basic` and the like, [`Refusal::Malformed`] for a text that is no token.
+/// `Basic` and the like, [`Refusal::Malformed`] for a text that is no token, [`Refusal::LoneSubprotocol`] for a
+/// subprotocol with no other beside it.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<SecretToken, Failure> {
     let mut headers_sent = headers.get_all(AUTHORIZATION).iter();
-    let mut subprotocols = subprotocols(headers);
-    match (headers_sent.next(), subprotocols.next()) {
+    let mut tokens = subprotocols(headers).filter_map(token_of);
+    match (headers_sent.next(), tokens.next()) {
         (None, None) => Err(Failure::Missing),
         (Some(_), Some(_)) => Err(Failure::Conflict),
         (Some(value), None) if headers_sent.next().is_none() => {
             from_authorization(value.as_bytes())
         }
-        (None, Some(encoded)) if subprotocols.next().is_none() => from_subprotocol(encoded),
+        (None, Some(encoded)) if tokens.next().is_none() => {
+            let token = from_subprotocol(encoded)?;
+            // There must be one for the answer to name, which is never the token's.
+            if subprotocols(headers).all(|item| token_of(item).is_some()) {
+                return Err(Refusal::LoneSubprotocol.into());
+            }
+            Ok(token)
+        }
         (Some(_), None) | (None, Some(_)) => Err(Failure::Conflict),
     }
 }
 
-/// The part behind the prefix, of each bearer subprotocol. The header is a list that may be spread over several lines.
+/// The subprotocols that are offered. The header is a list that may be spread over several lines.
 fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(SEC_WEBSOCKET_PROTOCOL)
         .iter()
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|item| {
-            item.trim_ascii()
-                .strip_prefix(BEARER_SUBPROTOCOL_PREFIX.as_bytes())
-        })
+        .map(<[u8]>::trim_ascii)
+}
+
+/// The part of a subprotocol behind the prefix, if it has that.
+fn token_of(subprotocol: &[u8]) -> Option<&[u8]> {
+    subprotocol.strip_prefix(BEARER_PREFIX.as_bytes())
 }
 
 /// `Bearer` in any case (RFC 9110 §11.1), blanks, the token.
@@ -170,7 +177,16 @@ mod tests {
                 &[("authorization", "Bearer a"), ("authorization", "")],
                 Err(Failure::Conflict),
             ),
-            ("subprotocol", &[(PROTOCOL, hello)], Ok("hello")),
+            (
+                "subprotocol alone",
+                &[(PROTOCOL, hello)],
+                Err(Failure::Rejected(Refusal::LoneSubprotocol)),
+            ),
+            (
+                "subprotocol and an empty one",
+                &[(PROTOCOL, &format!("{hello},"))],
+                Ok("hello"),
+            ),
             (
                 "subprotocol among others",
                 &[

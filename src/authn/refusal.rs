@@ -15,6 +15,8 @@ pub enum Refusal {
     Scheme,
     /// Not a token: bad alphabet, empty part, encrypted (five parts), unreadable header or payload.
     Malformed,
+    /// In a WebSocket subprotocol with no other beside it, which the API server asks for.
+    LoneSubprotocol,
     /// More bytes than the issuer's limit.
     TooLong,
     /// A `typ` that is not an access or ID token's.
@@ -68,7 +70,7 @@ impl Refusal {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Scheme => "scheme",
-            Self::Malformed | Self::TooLong => "malformed",
+            Self::Malformed | Self::LoneSubprotocol | Self::TooLong => "malformed",
             Self::Type | Self::ProofOfPossession => "typ",
             Self::Critical => "crit",
             Self::Algorithm => "alg",
@@ -92,6 +94,9 @@ impl Refusal {
         match self {
             Self::Scheme => "only bearer tokens are accepted in the Authorization header",
             Self::Malformed => "the bearer token is not readable; log in again",
+            Self::LoneSubprotocol => {
+                "a token in a WebSocket subprotocol needs another subprotocol beside it"
+            }
             Self::TooLong => {
                 "the bearer token is too long; ask the administrator to raise maxTokenBytes"
             }

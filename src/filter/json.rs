@@ -17,6 +17,8 @@ use crate::wire;
 use crate::wire::Layout;
 use crate::wire::json::Scanner;
 use crate::wire::json::Token;
+use crate::wire::labels::Labels;
+use crate::wire::object::ObjectMeta;
 use crate::wire::object::ObjectReader;
 use crate::wire::table::RowReader;
 
@@ -430,7 +432,9 @@ impl JsonList {
                 self.release(pending, out);
                 self.go(Place::Members);
             }
-            Token::BeginObject if self.keep.is_all() && self.rows == RowObjects::Keep => {
+            Token::BeginObject
+                if self.keep.is_all() && self.rows == RowObjects::Keep && !self.notes_names =>
+            {
                 self.seen.kept += 1;
                 self.separate(1, out);
                 self.release(pending, out);
@@ -470,7 +474,10 @@ impl JsonList {
         if self.keep.shows(meta) {
             self.seen.kept += 1;
             if self.notes_names {
-                self.seen.names.push(meta.name.as_str().into());
+                self.seen.noted.push(ObjectMeta {
+                    labels: Labels::default(),
+                    ..meta.clone()
+                });
             }
             self.separate(1, out);
             match self.rows {

@@ -870,9 +870,15 @@ fn names_are_noted_of_what_may_be_seen() {
         r#"{"kind":"PartialObjectMetadataList","metadata":{"resourceVersion":"7"},"items":["#,
         r#"{"metadata":{"name":"a","labels":{"tier":"gold"}}},{"metadata":{"name":"c"}},{"metadata":{"name":"b"}}]}"#
     );
-    let mut filter = ListFilter::for_names(gold_or_b());
-    let mut out = BytesMut::new();
-    filter.push(list.as_bytes(), &mut out).unwrap();
-    let seen = filter.finish(&mut out).unwrap();
-    assert_eq!(seen.names, ["a".into(), "b".into()]);
+    for (keep, names) in [
+        (gold_or_b(), &["a", "b"][..]),
+        (Keep::Everything, &["a", "c", "b"]),
+    ] {
+        let mut filter = ListFilter::for_names(keep);
+        let mut out = BytesMut::new();
+        filter.push(list.as_bytes(), &mut out).unwrap();
+        let seen = filter.finish(&mut out).unwrap();
+        let noted: Vec<&str> = seen.noted.iter().map(|meta| meta.name.as_str()).collect();
+        assert_eq!(noted, names);
+    }
 }

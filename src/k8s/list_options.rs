@@ -100,7 +100,7 @@ impl ListOptions {
     }
 
     /// Whether this watch comes from a machine (reflector) rather than from a human: it asks for bookmarks or initial
-    /// events. WebSocket watches count as machines too, which the caller knows.
+    /// events. Watches over WebSocket count as machines too, which the query does not say.
     pub fn from_machine(&self) -> bool {
         self.allow_watch_bookmarks || self.send_initial_events.is_some()
     }
@@ -111,6 +111,18 @@ impl ListOptions {
             (Some(true), _) | (_, None | Some("0")) => None,
             (Some(false) | None, Some(at)) => Some(at),
         }
+    }
+
+    /// The list that shows what the client of a watch with these options holds; `None` if it begins with the present state.
+    pub fn seed(&self) -> Option<Self> {
+        let at = self.resumes_at()?;
+        Some(Self {
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+            resource_version: Some(at.to_owned()),
+            resource_version_match: Some("Exact".to_owned()),
+            ..Self::default()
+        })
     }
 
     /// The one resourceVersion that a list must show, if it names one: `Exact`, or a limit without a match, as lists

@@ -170,13 +170,22 @@ impl Media {
 
     /// The encoding of one whole object in an answer of this content type, if it is one that we can read.
     pub fn of_object(content_type: &str) -> Option<Self> {
+        Self::answered(content_type, false)
+    }
+
+    /// The encoding of a watch of this content type, whatever its objects were turned into, if it is one that we can read.
+    pub fn of_watch(content_type: &str) -> Option<Encoding> {
+        Self::answered(content_type, true).map(|media| media.encoding)
+    }
+
+    fn answered(content_type: &str, watch: bool) -> Option<Self> {
         let objects = [Encoding::Json, Encoding::Protobuf].map(|encoding| Self {
             encoding,
             shape: Shape::Object,
         });
         objects
             .into_iter()
-            .find(|media| media.is_answered_by(content_type, false))
+            .find(|media| media.is_answered_by(content_type, watch))
     }
 
     /// The metadata of objects alone, in JSON.

@@ -102,6 +102,8 @@ pub struct ResourceRequest {
     pub parameters: Parameters,
     /// The protocol the client wants to switch to.
     pub upgrade: Option<Upgrade>,
+    /// Whether this is what [`ApiRequest::watched_over_websocket`] made of a watch: its client is served over WebSocket.
+    pub over_websocket: bool,
 }
 
 /// What follows the subresource in the path.
@@ -219,6 +221,25 @@ impl ApiRequest {
             Self::NonResource(request) => request.upgrade,
         }
     }
+
+    /// Of a watch over WebSocket, the watch: the same request without the wish to switch protocols. `None` for anything
+    /// else.
+    pub fn watched_over_websocket(&self) -> Option<Self> {
+        match self {
+            Self::Resource(request)
+                if request.verb == Verb::Watch
+                    && request.method == Method::GET
+                    && request.upgrade == Some(Upgrade::WebSocket) =>
+            {
+                Some(Self::Resource(ResourceRequest {
+                    upgrade: None,
+                    over_websocket: true,
+                    ..request.clone()
+                }))
+            }
+            Self::Resource(_) | Self::NonResource(_) => None,
+        }
+    }
 }
 
 impl ResourceRequest {
@@ -264,6 +285,7 @@ impl ResourceRequest {
             rest: place.rest,
             parameters: Parameters::Pairs(Query::default()),
             upgrade,
+            over_websocket: false,
         };
         if let Rest::ProxyTail(tail) = &mut request.rest {
             if let Some(query) = query {
@@ -385,6 +407,7 @@ impl ResourceRequest {
             rest: Rest::Nothing,
             parameters: Parameters::Narrowed(Box::new(options)),
             upgrade: None,
+            over_websocket: false,
         }
     }
 
@@ -417,6 +440,37 @@ impl ResourceRequest {
         if self.verb == Verb::List {
             options.resource_version_match = None;
         }
+        Some(Self {
+            parameters: Parameters::Collection {
+                options,
+                pairs: pairs.clone(),
+            },
+            ..self.clone()
+        })
+    }
+
+    /// Whether this is a watch that a human reads, and no machine with a store: [`ListOptions::from_machine`], or a
+    /// WebSocket.
+    pub fn is_watched_by_a_human(&self) -> bool {
+        let options = self.options();
+        self.verb == Verb::Watch
+            && !self.over_websocket
+            && options.is_some_and(|options| !options.from_machine())
+    }
+
+    /// The same watch, begun with the present state, of which the end is marked (KEP-3157). `None` if it is no watch.
+    pub fn with_present_state(&self) -> Option<Self> {
+        let Parameters::Collection { options, pairs } = &self.parameters else {
+            return None;
+        };
+        if self.verb != Verb::Watch {
+            return None;
+        }
+        let mut options = options.clone();
+        options.resource_version = None;
+        options.resource_version_match = Some("NotOlderThan".to_owned());
+        options.send_initial_events = Some(true);
+        options.allow_watch_bookmarks = true;
         Some(Self {
             parameters: Parameters::Collection {
                 options,

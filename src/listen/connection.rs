@@ -30,6 +30,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -85,6 +86,8 @@ pub(super) struct Accepted {
     pub(super) drain: Watcher,
     /// Owns the tasks of HTTP/2 streams.
     pub(super) tasks: TaskTracker,
+    /// Its place among the connections that may be open.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Accepted {
@@ -127,7 +130,10 @@ impl Accepted {
         match self.security {
             Security::Plain => {
                 watch
-                    .http1(Lingering::new(self.tcp, self.tasks), service)
+                    .http1(
+                        Lingering::new(self.tcp, self.tasks).occupying(self.room),
+                        service,
+                    )
                     .await
             }
             Security::Tls(config) => {
@@ -138,7 +144,7 @@ impl Accepted {
                     Err(elapsed) => return watch.no_handshake(&elapsed),
                 };
                 let chose_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                let stream = Lingering::new(stream, self.tasks.clone());
+                let stream = Lingering::new(stream, self.tasks.clone()).occupying(self.room);
                 if chose_http2 {
                     watch.http2(stream, service, self.tasks).await;
                 } else {

@@ -624,20 +624,26 @@ async fn a_drain_under_load_answers_whole_whatever_it_began() {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_is_handed_over() {
+async fn an_upgraded_connection_is_handed_over_and_keeps_its_place() {
     let certificate = Certificate::new();
     let tunnels = TaskTracker::new();
-    let running = run(settings(), Some(certificate.source()), {
+    let one = Settings {
+        max_connections: 1,
+        ..settings()
+    };
+    let running = run(one, Some(certificate.source()), {
         let tunnels = tunnels.clone();
         move |mut request: Request<Incoming>, _| {
             let tunnels = tunnels.clone();
             async move {
+                if !request.headers().contains_key("upgrade") {
+                    return Response::new(body::full("whole"));
+                }
                 tunnels.spawn(async move {
-                    let mut io = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
-                    let mut said = [0; 4];
-                    io.read_exact(&mut said).await.unwrap();
-                    io.write_all(&said).await.unwrap();
-                    io.shutdown().await.unwrap();
+                    let io = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+                    let (mut said, mut heard) = tokio::io::split(io);
+                    tokio::io::copy(&mut said, &mut heard).await.unwrap();
+                    heard.shutdown().await.unwrap();
                 });
                 let mut switch = Response::new(body::empty());
                 *switch.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -654,16 +660,35 @@ async fn an_upgraded_connection_is_handed_over() {
     let mut client = tls(running.port, &certificate.roots, "http/1.1")
         .await
         .unwrap();
-    client
-        .write_all(
-            b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: SPDY/3.1\r\n\r\nping",
-        )
-        .await
-        .unwrap();
+    // Comes with the head, and must not be lost.
+    let head = "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: SPDY/3.1\r\n\r\n";
+    let together = format!("{head}ping");
+    client.write_all(together.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    in_time("the tunnel", client.read_to_string(&mut answer))
-        .await
-        .unwrap();
+    while !answer.ends_with("\r\n\r\nping") {
+        let mut byte = [0];
+        let read = in_time("the tunnel", client.read_exact(&mut byte)).await;
+        assert_eq!(read.unwrap(), 1, "{answer}");
+        answer.push(byte[0].into());
+    }
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nping"), "{answer}");
+    let next = async {
+        let next = Client::over_tls(running.port, &certificate.roots, "http/1.1").await;
+        next.unwrap().get().await.unwrap()
+    };
+    let mut next = std::pin::pin!(next);
+    tokio::select! {
+        biased;
+        _ = next.as_mut() => panic!("more connections than allowed"),
+        () = async {
+            for _ in 0..20 {
+                let mut echo = [0; 4];
+                client.write_all(b"ping").await.unwrap();
+                client.read_exact(&mut echo).await.unwrap();
+                assert_eq!(&echo, b"ping");
+            }
+        } => {}
+    }
+    client.shutdown().await.unwrap();
+    assert_eq!(in_time("the next", next).await, "whole");
 }

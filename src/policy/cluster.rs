@@ -108,9 +108,6 @@ pub(super) fn object(
 }
 
 fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sight: &Sight) -> Plan {
-    if request.upgrade.is_some() {
-        return Plan::Refuse(Refusal::WebSocketWatch);
-    }
     if super::has_unknown_selector(request) {
         return Plan::Refuse(Refusal::UnknownParameter);
     }
@@ -123,8 +120,9 @@ fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sigh
         None => (filtered(options), sight.keep()),
     };
     let watch = request.verb == Verb::Watch;
-    let seed = (watch && keep.wanted() == Wanted::Labels)
-        .then(|| seed(&options))
+    let takes_back = keep.wanted() == Wanted::Labels || request.is_watched_by_a_human();
+    let seed = (watch && takes_back)
+        .then(|| options.seed())
         .flatten()
         .and_then(|options| NarrowedRead::new(request.narrowed(options), kind))
         .map(|read| Permit::as_reader(who, read));
@@ -144,18 +142,6 @@ fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sigh
             }
         }
     }
-}
-
-/// The list that shows what the client of a watch with these options holds; `None` if it begins with the present state.
-fn seed(options: &ListOptions) -> Option<ListOptions> {
-    let at = options.resumes_at()?;
-    Some(ListOptions {
-        label_selector: options.label_selector.clone(),
-        field_selector: options.field_selector.clone(),
-        resource_version: Some(at.to_owned()),
-        resource_version_match: Some("Exact".to_owned()),
-        ..ListOptions::default()
-    })
 }
 
 /// The client's options for a list that is filtered here: without `limit`, so that no page token can name a hidden

@@ -44,10 +44,6 @@ pub(super) fn collection(
     let Some(options) = request.options() else {
         return forward();
     };
-    // A tunnel cannot be put together from several.
-    if request.upgrade.is_some() {
-        return forward();
-    }
     if super::has_unknown_selector(request) {
         return Plan::Refuse(Refusal::UnknownParameter);
     }

@@ -136,6 +136,18 @@ impl Legs {
         ))
     }
 
+    /// The permit for the list that shows what the client of a watch holds of leg number `at`, as the user. `None`: there
+    /// are fewer legs, or the client begins with the present state.
+    pub fn seed(&self, at: usize) -> Option<Permit> {
+        let namespace = self.namespaces.get(at)?;
+        let seed = self.whole.options()?.seed()?;
+        let leg = self.whole.narrowed_to(namespace.clone(), seed);
+        Some(Permit::as_user(
+            &self.who,
+            &Arc::new(ApiRequest::Resource(leg)),
+        ))
+    }
+
     /// The permit to ask whether he may do in leg number `at` what the whole asks for, and the review that asks it.
     pub fn review(&self, at: usize) -> Option<(Permit, Vec<u8>)> {
         let namespace = self.namespaces.get(at)?;

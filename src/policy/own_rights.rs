@@ -167,6 +167,7 @@ pub(super) fn review_permit(who: &Arc<Identity>) -> Permit {
         rest: Rest::Nothing,
         parameters: Parameters::Pairs(Query::default()),
         upgrade: None,
+        over_websocket: false,
     });
     Permit::as_user(who, &Arc::new(review))
 }

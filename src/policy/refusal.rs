@@ -11,9 +11,6 @@ use crate::k8s::status::Status;
 pub enum Refusal {
     /// A protocol switch where there is nothing to switch to.
     Upgrade,
-    /// A watch of a narrowed kind over WebSocket, which a tunnel would leave unfiltered. Clients that fall back to an
-    /// HTTP watch do so on 503 (fabric8).
-    WebSocketWatch,
     /// A list parameter we do not know and that may widen what is selected.
     UnknownParameter,
     /// A page token that does not go on from a page this replica gave out under what the identity may see now.
@@ -42,11 +39,6 @@ impl Refusal {
                 StatusCode::BAD_REQUEST,
                 Reason::BadRequest,
                 "this request cannot be upgraded to another protocol",
-            ),
-            Self::WebSocketWatch => Status::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Reason::ServiceUnavailable,
-                "watching this kind over WebSocket is not supported by the proxy yet; use an HTTP watch",
             ),
             Self::UnknownParameter => Status::new(
                 StatusCode::BAD_REQUEST,
@@ -81,7 +73,6 @@ impl Refusal {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Upgrade => "upgrade",
-            Self::WebSocketWatch => "websocket_watch",
             Self::UnknownParameter => "unknown_parameter",
             Self::PageExpired => "page_expired",
             Self::BadPageToken => "bad_page_token",

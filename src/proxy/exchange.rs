@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use http::HeaderMap;
 use http::HeaderValue;
+use http::Response;
 use http::header::ACCEPT;
 use http::request::Parts;
 use http_body_util::BodyExt;
@@ -12,7 +13,10 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::positions::Holder;
+use super::reject::BadAnswer;
 use super::reject::Reject;
+use super::websocket;
+use super::websocket::Switch;
 use crate::body::Body;
 use crate::body::empty;
 use crate::catalog::KindFacts;
@@ -34,26 +38,55 @@ pub(super) struct Exchange {
     pub(super) connection: ConnInfo,
     body: Option<Incoming>,
     upgrade: Option<OnUpgrade>,
+    /// The client's end, if this is a watch over WebSocket. To everything else it is an ordinary watch.
+    websocket: Option<websocket::Asked>,
     /// Whether the answer is to be text, though the client likes protobuf better.
     text: bool,
 }
 
 impl Exchange {
+    /// # Errors
+    /// What [`websocket::Asked::take`] refuses.
     pub(super) fn new(
         caller: Caller,
-        what: Arc<ApiRequest>,
+        mut what: Arc<ApiRequest>,
         mut head: Parts,
         body: Incoming,
         connection: ConnInfo,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Reject> {
+        let mut websocket = None;
+        if let Some(watch) = what.watched_over_websocket() {
+            what = Arc::new(watch);
+            websocket = Some(websocket::Asked::take(&mut head)?);
+        }
+        Ok(Self {
             caller,
             what,
             upgrade: head.extensions.remove::<OnUpgrade>(),
+            websocket,
             headers: head.headers,
             connection,
             body: Some(body),
             text: false,
+        })
+    }
+
+    /// Whether it is a watch that a human reads.
+    pub(super) fn is_watched_by_a_human(&self) -> bool {
+        match self.what.as_ref() {
+            ApiRequest::NonResource(_) => false,
+            ApiRequest::Resource(request) => request.is_watched_by_a_human(),
+        }
+    }
+
+    /// The switch of protocols that `answer` leads to, if one was asked for.
+    ///
+    /// # Errors
+    /// As [`websocket::Asked::toward`].
+    pub(super) fn switch(self, answer: &Response<Body>) -> Result<Option<Switch>, BadAnswer> {
+        match self.websocket {
+            None => Ok(None),
+            Some(asked) => asked.toward(answer),
         }
     }
 
@@ -117,6 +150,23 @@ impl Exchange {
                 true
             }
         }
+    }
+
+    /// The same watch from the present state. `None` if it is no watch.
+    pub(super) fn with_present_state(&self) -> Option<Self> {
+        let ApiRequest::Resource(request) = self.what.as_ref() else {
+            return None;
+        };
+        Some(Self {
+            caller: self.caller.clone(),
+            what: Arc::new(ApiRequest::Resource(request.with_present_state()?)),
+            headers: self.headers.clone(),
+            connection: self.connection,
+            body: None,
+            upgrade: None,
+            websocket: None,
+            text: self.text,
+        })
     }
 
     /// Whose positions of `kind` this request asks about or makes.

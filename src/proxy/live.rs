@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::Frame;
@@ -17,6 +18,7 @@ use tokio::time::Sleep;
 
 use super::fan_out::Rights;
 use super::fan_out::Streams;
+use super::follow::Follow;
 use super::parts::Parts;
 use super::positions::Holder;
 use super::positions::Positions;
@@ -24,22 +26,28 @@ use crate::authn::Authn;
 use crate::authn::Failure;
 use crate::body::Body;
 use crate::body::BoxError;
+use crate::catalog::Catalog;
 use crate::drain;
 use crate::identity::Caller;
+use crate::policy;
 use crate::tenancy::Freshness;
 use crate::tenancy::Presence;
 use crate::tenancy::Tenancy;
 use crate::watch::guard::Position;
+use crate::watch::human::Step;
 use crate::watch::machine::End;
 use crate::watch::machine::Watch;
 use crate::watch::merged::Merged;
 use crate::watch::outbox::Outbox;
 use crate::wire::Broken;
+use crate::wire::frames::Frame as WireFrame;
 
 /// A watch under way.
 pub(super) struct LiveWatch {
     /// The API server's frames, and what judges them.
     pub(super) flow: Flow,
+    /// What it goes on with when what he may see changes. `None`: its client begins anew.
+    pub(super) follow: Option<Box<Follow>>,
     /// Tells when the identity's scope is no longer the one `holder` names.
     pub(super) presence: Presence,
     /// Tells when something has changed that names him.
@@ -48,6 +56,8 @@ pub(super) struct LiveWatch {
     pub(super) holder: Holder,
     /// Where they are issued.
     pub(super) positions: Arc<Positions>,
+    /// Whether the reader may still read the kind.
+    pub(super) catalog: Arc<ArcSwap<Catalog>>,
     /// Whether the facts are still known.
     pub(super) tenancy: Tenancy,
     /// Who reads it.
@@ -196,10 +206,11 @@ impl State {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             // Asked before each frame that leaves, so that a frame already read does not outlive its scope.
-            self.judge_scope();
-            if let Some(outgoing) = self.out.pop() {
-                self.issue(outgoing.position);
-                return Some(outgoing.frame.bytes().clone());
+            if self.is_outdated() {
+                self.on_scope_change().await;
+            }
+            if let Some(frame) = self.give() {
+                return Some(frame.bytes().clone());
             }
             if self.out.is_over() {
                 return None;
@@ -207,7 +218,7 @@ impl State {
             match self.event().await {
                 Event::ScopeChanged => {}
                 Event::Stirred => self.watch.flow.stir(),
-                Event::RightsChanged => self.watch.flow.on_scope_change(&mut self.out),
+                Event::RightsChanged => self.on_scope_change().await,
                 Event::CredentialEnded => self.watch.flow.on_end(End::Credential, &mut self.out),
                 Event::Draining | Event::TimedOut => {
                     self.watch.flow.on_end(End::Drain, &mut self.out)
@@ -219,6 +230,38 @@ impl State {
                 Event::Upstream(leg, Some(Ok(bytes))) => self.read(leg, &bytes),
                 Event::Upstream(_, Some(Err(_)) | None) => {
                     self.watch.flow.on_end(End::Upstream, &mut self.out)
+                }
+            }
+        }
+    }
+
+    /// The next frame for the client, if one is ready.
+    fn give(&mut self) -> Option<WireFrame> {
+        loop {
+            if let Some(follow) = &mut self.watch.follow
+                && let Some(gone) = follow.human.sweep()
+            {
+                return Some(gone);
+            }
+            let outgoing = self.out.pop()?;
+            let step = match &mut self.watch.follow {
+                None => Ok(Step::Give(outgoing.frame.clone())),
+                Some(follow) => follow.human.on_frame(&outgoing.frame),
+            };
+            match step {
+                Ok(Step::Give(frame)) => {
+                    self.issue(outgoing.position);
+                    return Some(frame);
+                }
+                Ok(Step::First(frame)) => {
+                    self.out.put_back(outgoing);
+                    return Some(frame);
+                }
+                Ok(Step::Hold) => {}
+                Err(broken) => {
+                    log(&broken);
+                    self.watch.flow.on_end(End::Upstream, &mut self.out);
+                    return None;
                 }
             }
         }
@@ -259,13 +302,35 @@ impl State {
         }
     }
 
-    fn judge_scope(&mut self) {
-        if self.watch.presence.scope().generation != self.watch.holder.now.generation {
-            self.watch.flow.on_scope_change(&mut self.out);
+    fn is_outdated(&self) -> bool {
+        self.watch.presence.scope().generation != self.watch.holder.now.generation
+    }
+
+    /// Not one more frame of what was read goes out. A machine is told that its position expired; for a human the watch
+    /// is opened again, and what he holds is compared with what he may see now.
+    async fn on_scope_change(&mut self) {
+        if let Some(mut follow) = self.watch.follow.take()
+            && !self.out.has_ended()
+            && let Some((flow, holder)) = follow.again(&self.watch.presence).await
+        {
+            self.out = Outbox::new();
+            self.watch.flow = flow;
+            self.watch.holder = holder;
+            self.watch.follow = Some(follow);
+            return;
         }
+        self.watch.flow.on_scope_change(&mut self.out);
     }
 
     fn judge_facts(&mut self) {
+        let (catalog, kind) = (self.watch.catalog.load(), &self.watch.holder.kind);
+        match &self.watch.flow {
+            // The API server would let it go on; a new one would be the user's own.
+            Flow::One(_) if !policy::may_be_read(&kind.resource, &catalog) => {
+                self.watch.flow.on_scope_change(&mut self.out);
+            }
+            Flow::One(_) | Flow::Many(_) => {}
+        }
         match self.watch.tenancy.freshness() {
             Freshness::Fresh | Freshness::Unready => {
                 self.look
@@ -295,10 +360,14 @@ impl State {
 
     fn read(&mut self, leg: usize, bytes: &[u8]) {
         if let Err(broken) = self.watch.flow.on_bytes(leg, bytes, &mut self.out) {
-            tracing::warn!(
-                error = &broken as &dyn std::error::Error,
-                "a watch sent what cannot be read"
-            );
+            log(&broken);
         }
     }
+}
+
+fn log(broken: &Broken) {
+    tracing::warn!(
+        error = broken as &dyn std::error::Error,
+        "a watch sent what cannot be read"
+    );
 }

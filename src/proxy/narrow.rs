@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use bytes::BytesMut;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
 use http::header;
-use http_body_util::BodyExt;
 
 use super::Proxy;
 use super::answer;
 use super::compress;
 use super::exchange::Exchange;
+use super::follow::Follow;
+use super::follow::Opened;
+use super::follow::Watching;
+use super::follow::noted;
 use super::lease::Lease;
 use super::list::NarrowedList;
 use super::live::Flow;
@@ -38,14 +40,16 @@ use crate::policy::Keep;
 use crate::policy::Permit;
 use crate::policy::Refusal;
 use crate::tenancy::Freshness;
+use crate::tenancy::Presence;
 use crate::watch::expired::expired_frame;
 use crate::watch::guard::Admit;
-use crate::watch::machine::Client;
+use crate::watch::human::Human;
 use crate::watch::machine::Start;
 use crate::watch::machine::View;
 use crate::watch::machine::Watch;
 use crate::watch::made::ObjectKind;
 use crate::watch::memory::Memory;
+use crate::wire::object::ObjectMeta;
 
 impl Proxy {
     /// A list as the reader. `None`: decide again, the scope changed meanwhile or the list must be read consistently.
@@ -106,16 +110,16 @@ impl Proxy {
         exchange: &mut Exchange,
         (read, seed): (Permit, Option<Permit>),
         keep: Keep,
-        lease: &Lease,
+        presence: &Presence,
         holder: Holder,
-    ) -> Result<Option<Response<Body>>, Reject> {
+    ) -> Result<Option<Watching>, Reject> {
         self.demand_fresh_facts()?;
         self.ensure_floor(&holder).await?;
         let options = exchange.options();
         let media = exchange.media(&holder.kind, true)?;
         match self.positions.admit_watch(&holder, &options) {
             Admit::Pass => {}
-            Admit::Expired => return Ok(Some(expired(media))),
+            Admit::Expired => return Ok(Some(Watching::Answer(expired(media)))),
             Admit::NeedsFloor => return Ok(None),
         }
         // A watch-list that continues a store may be answered by a cache that lags behind what expired the store.
@@ -129,42 +133,41 @@ impl Proxy {
             return Ok(None);
         }
         let held = match seed {
-            None => Memory::default(),
+            None => Vec::new(),
             Some(seed) => match self.held(exchange, seed, keep.clone()).await? {
-                Held::Names(names) => Memory::of(names),
-                Held::Gone => return Ok(Some(expired(media))),
-                Held::Refused(response) => return Ok(Some(response)),
+                Held::Objects(held) => held,
+                Held::Gone => return Ok(Some(Watching::Answer(expired(media)))),
+                Held::Refused(response) => return Ok(Some(Watching::Answer(response))),
             },
         };
+        let memory = Memory::of(held.iter().map(|meta| meta.name.as_str().into()));
         let view = View {
             media,
             keep,
             rows: rows(&options),
-            kind: ObjectKind {
-                api_version: holder.kind.api_version(),
-                kind: holder.kind.kind.to_string(),
-            },
+            kind: ObjectKind::of(&holder.kind),
         };
-        let machine = Watch::open(view, client(&options), start(&options), held)
-            .ok_or(Reject::NotAcceptable)?;
+        let human = exchange
+            .is_watched_by_a_human()
+            .then(|| Human::open(media, view.rows, view.kind.clone(), held));
+        let machine = Watch::open(view, start(&options), memory).ok_or(Reject::NotAcceptable)?;
         let request = self
             .authorized(exchange, read)?
             .with_accept(accept(media, true));
         let response = self.on.upstream.send(request, empty()).await?;
-        let (head, body) = match expected(response, media, true)? {
+        let (head, upstream) = match expected(response, media, true)? {
             Expected::Answer(head, body) => (head, body),
-            Expected::Refusal(response) => return Ok(Some(response)),
+            Expected::Refusal(response) => return Ok(Some(Watching::Answer(response))),
         };
-        if lease.presence.scope().generation != holder.now.generation {
+        if presence.scope().generation != holder.now.generation {
             return Ok(None);
         }
-        let flow = Flow::One(Box::new(One {
-            upstream: body,
-            machine,
-        }));
-        // How long it lasts is the API server's to say.
-        let watch = self.live(exchange, flow, lease, holder, None);
-        Ok(Some(Response::from_parts(head, watch.into_body())))
+        Ok(Some(Watching::Open(Box::new(Opened {
+            head: Response::from_parts(head, ()),
+            flow: Flow::One(Box::new(One { upstream, machine })),
+            holder,
+            human: human.flatten(),
+        }))))
     }
 
     /// A watch whose frames come by `flow`, and which ends after `lasts`, where nobody upstream ends it.
@@ -175,13 +178,16 @@ impl Proxy {
         lease: &Lease,
         holder: Holder,
         lasts: Option<Duration>,
+        follow: Option<Box<Follow>>,
     ) -> LiveWatch {
         LiveWatch {
             flow,
+            follow,
             presence: lease.presence.clone(),
             stirs: lease.presence.clone(),
             holder,
             positions: Arc::clone(&self.positions),
+            catalog: Arc::clone(&self.on.catalog),
             tenancy: self.on.tenancy.clone(),
             caller: exchange.caller.clone(),
             authn: self.on.authn.clone(),
@@ -192,8 +198,7 @@ impl Proxy {
         }
     }
 
-    /// What the client of a watch holds, by the list it began with: of every object the metadata alone, which is read for
-    /// labels and kept for its name.
+    /// What the client of a watch holds, by the list it began with: of every object the metadata alone.
     async fn held(&self, exchange: &Exchange, seed: Permit, keep: Keep) -> Result<Held, Reject> {
         let media = Media::PARTIAL_METADATA;
         let request = self
@@ -203,21 +208,10 @@ impl Proxy {
         if response.status() == StatusCode::GONE {
             return Ok(Held::Gone);
         }
-        let mut body = match expected(response, media, false)? {
-            Expected::Answer(_, body) => body,
-            Expected::Refusal(response) => return Ok(Held::Refused(response)),
-        };
-        let mut filter = ListFilter::for_names(keep);
-        let malformed = |_broken| Reject::Answer(BadAnswer::Malformed);
-        let mut unwanted = BytesMut::new();
-        while let Some(frame) = body.frame().await.transpose().map_err(Reject::Lost)? {
-            if let Some(data) = frame.data_ref() {
-                filter.push(data, &mut unwanted).map_err(malformed)?;
-                unwanted.clear();
-            }
+        match expected(response, media, false)? {
+            Expected::Answer(_, body) => Ok(Held::Objects(noted(body, keep).await?)),
+            Expected::Refusal(response) => Ok(Held::Refused(response)),
         }
-        let seen = filter.finish(&mut unwanted).map_err(malformed)?;
-        Ok(Held::Names(seen.names))
     }
 
     /// Narrowed answers rest on facts; without contact to their source for too long there are none.
@@ -240,8 +234,8 @@ impl Proxy {
 
 /// What is known of what a client holds.
 enum Held {
-    /// The names of it.
-    Names(Vec<Box<str>>),
+    /// What names its objects.
+    Objects(Vec<ObjectMeta>),
     /// The API server no longer knows that state.
     Gone,
     /// A refusal that concerns the client's request, to be relayed.
@@ -307,18 +301,10 @@ fn accept(media: Media, watch: bool) -> HeaderValue {
 }
 
 /// A Table's rows are asked for with their metadata even where the client wants none, since the filter reads it.
-fn rows(options: &ListOptions) -> RowObjects {
+pub(super) fn rows(options: &ListOptions) -> RowObjects {
     match options.include_object.as_deref() {
         Some("None") => RowObjects::Strip,
         Some(_) | None => RowObjects::Keep,
-    }
-}
-
-fn client(options: &ListOptions) -> Client {
-    if options.from_machine() {
-        Client::Machine
-    } else {
-        Client::Human
     }
 }
 

@@ -249,6 +249,31 @@ impl Proxy {
         }
     }
 
+    /// The same for the other kinds that may be narrowed, as far as they answer: nobody waits for it. Else the first list of
+    /// each would lie at the position that was read just before it, from where nobody may go on until something is written.
+    pub async fn learn_more(&self) {
+        let catalog = self.on.catalog.load_full();
+        for kind in policy::readable_kinds(&catalog) {
+            if policy::owned_kinds().any(|(owned, _)| owned == kind.resource) {
+                continue;
+            }
+            match self.on.reader.position(&kind.resource, &kind.version).await {
+                Ok(fresh) => {
+                    if let Some(fresh) = Position::parse(&fresh.0) {
+                        self.positions.guard().on_base(&kind.resource, fresh);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(
+                        kind = %kind.resource,
+                        error = &error as &dyn std::error::Error,
+                        "cannot read a first position"
+                    );
+                }
+            }
+        }
+    }
+
     /// Reads a fresh position where the guard needs one: the plan of this identity for this kind has flipped, or nothing
     /// is known yet of what was handed out before this process began.
     ///

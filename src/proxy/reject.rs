@@ -15,6 +15,7 @@ use crate::body::full;
 use crate::k8s::request::BadRequest;
 use crate::k8s::status::Reason;
 use crate::k8s::status::Status;
+use crate::k8s::websocket::BadHandshake;
 use crate::policy::Refusal;
 use crate::upstream::Hostile;
 use crate::upstream::SendError;
@@ -29,6 +30,9 @@ pub enum Reject {
     /// Headers that try to be somebody else.
     #[error("hostile headers")]
     Hostile(#[from] Hostile),
+    /// A WebSocket that cannot be agreed to.
+    #[error("bad handshake")]
+    Handshake(#[from] BadHandshake),
     /// Nobody is known to be asking.
     #[error("not authenticated")]
     Authn(#[from] authn::Failure),
@@ -96,6 +100,7 @@ impl Reject {
         match self {
             Self::Request(_) => "bad_request",
             Self::Hostile(_) => "hostile_headers",
+            Self::Handshake(_) => "bad_handshake",
             Self::Authn(failure) => failure.reason(),
             Self::Refused(refusal) => refusal.reason(),
             Self::NotAcceptable => "not_acceptable",
@@ -126,6 +131,7 @@ impl Reject {
         match self {
             Self::Request(bad) => bad.status(),
             Self::Hostile(hostile) => hostile.status(),
+            Self::Handshake(bad) => bad.status(),
             Self::Authn(failure) => failure.status(),
             Self::Refused(refusal) => refusal.status(),
             Self::NotAcceptable => Status::new(
@@ -183,6 +189,9 @@ impl Reject {
                 .headers_mut()
                 .insert(header::WARNING, failure.warning());
         }
+        if let Self::Handshake(bad) = self {
+            response.headers_mut().extend(bad.header());
+        }
         response
     }
 
@@ -211,6 +220,7 @@ impl Reject {
             // About the client's request: the access line says it.
             Self::Request(_)
             | Self::Hostile(_)
+            | Self::Handshake(_)
             | Self::Authn(_)
             | Self::Refused(_)
             | Self::NotAcceptable

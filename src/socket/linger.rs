@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 /// How long the peer has to close its side once we have closed ours.
@@ -27,6 +28,8 @@ pub struct Lingering<I: AsyncRead + AsyncWrite + Unpin + Send + 'static> {
     peer_has_ended: bool,
     /// Owns the goodbye.
     tasks: TaskTracker,
+    /// Its place among the connections that may be open, which it keeps whatever protocol it goes over to.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lingering<I> {
@@ -36,7 +39,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin + Send + 'static> Lingering<I> {
             io: Some(io),
             peer_has_ended: false,
             tasks,
+            room: None,
         }
+    }
+
+    /// The same, taking up `room` until it is dropped.
+    pub fn occupying(mut self, room: Option<OwnedSemaphorePermit>) -> Self {
+        self.room = room;
+        self
     }
 
     fn io(&mut self) -> io::Result<Pin<&mut I>> {

@@ -6,10 +6,7 @@ use http::HeaderValue;
 use http::header;
 
 use super::hostile;
-
-/// What a subprotocol begins with that carries a browser's token
-/// (apiserver `pkg/authentication/request/websocket/protocol.go`).
-const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+use crate::k8s::websocket::carries_token;
 
 /// How a client's headers are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,11 +147,6 @@ pub(super) fn add_upgrade(outbound: &mut HeaderMap, inbound: &HeaderMap, protoco
 /// The subprotocols of one header line but those that carry a token. None if nothing is left, or if the line is not
 /// text: what cannot be read may hide one.
 fn without_token(line: &HeaderValue) -> Option<HeaderValue> {
-    let carries_token = |protocol: &&str| {
-        protocol
-            .get(..BEARER_PROTOCOL.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(BEARER_PROTOCOL))
-    };
     let kept: Vec<&str> = line
         .to_str()
         .ok()?

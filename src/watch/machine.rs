@@ -1,11 +1,13 @@
 //! One narrowed watch: bytes of the upstream's stream in, whole frames for the client out. It has no socket and no
 //! clock, asks the rule for every event, and after a change of scope lets not one more byte of what it has read out.
 
+use std::ops::Range;
+
 use bytes::Bytes;
-use bytes::BytesMut;
 
 use super::expired::expired_frame;
 use super::guard::Position;
+use super::header::Header;
 use super::made::ObjectKind;
 use super::made::gone_frame;
 use super::memory::Memory;
@@ -25,17 +27,7 @@ use crate::wire::frames::Frame;
 use crate::wire::frames::Frames;
 use crate::wire::frames::Framing;
 use crate::wire::object::Wanted;
-use crate::wire::table::Columns;
 use crate::wire::table::Table;
-
-/// Who watches; it follows from the request alone (`ListOptions::from_machine`, or a WebSocket).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Client {
-    /// A reflector or the like, which relists when it is told that its position expired.
-    Machine,
-    /// `kubectl get -w` or the like, which shows events as they come and keeps no store.
-    Human,
-}
 
 /// Where the stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +67,14 @@ pub struct View {
 /// The machine of one watch.
 #[derive(Debug)]
 pub struct Watch {
-    client: Client,
     view: View,
     layout: Layout,
     framing: Framing,
     frames: Frames,
     /// What the client holds, where an object can move into sight and out of it.
     memory: Option<Memory>,
-    /// Header of a Table whose first event was held back; it goes into the first event that passes.
-    columns: Option<Bytes>,
+    /// Of a Table.
+    header: Header,
     /// Whether the present state was sent whole. While it is, objects come in the order of their keys, so one event's
     /// position says nothing about the others.
     settled: bool,
@@ -94,7 +85,7 @@ impl Watch {
     /// A watch before its first byte. `None` if its encoding cannot be filtered.
     ///
     /// `held` is what the client holds when it begins with changes; one that begins with the present state holds nothing.
-    pub fn open(view: View, client: Client, start: Start, held: Memory) -> Option<Self> {
+    pub fn open(view: View, start: Start, held: Memory) -> Option<Self> {
         let layout = filter::layout(view.media)?;
         let framing = match layout {
             Layout::Json | Layout::Table => Framing::Json,
@@ -105,13 +96,12 @@ impl Watch {
             Wanted::Labels => Some(held),
         };
         Some(Self {
-            client,
             memory,
             view,
             layout,
             framing,
             frames: Frames::new(framing),
-            columns: None,
+            header: Header::default(),
             settled: start == Start::Changes,
             over: false,
         })
@@ -134,21 +124,10 @@ impl Watch {
     }
 
     /// What the identity may see has changed. What was read but not handed out is taken back, so that nothing revoked
-    /// leaves from now on.
+    /// leaves from now on, nor before a clean end.
     pub fn on_scope_change(&mut self, out: &mut Outbox) {
-        if self.over {
-            return;
-        }
-        match self.client {
-            // A human could be shown the change itself, as ADDED and DELETED events in a stream that goes on.
-            Client::Machine | Client::Human => {
-                out.clear();
-                if let Some(frame) = expired_frame(self.view.media) {
-                    out.push(frame, None);
-                }
-                self.finish(out);
-            }
-        }
+        self.over = true;
+        out.end_with(expired_frame(self.view.media));
     }
 
     /// The watch ends; the client sees a clean end behind the last whole frame.
@@ -195,15 +174,16 @@ impl Watch {
                 out.push(frame, position);
             }
             Verdict::Leaves => {
-                self.remember_columns(&event, &frame);
+                self.hold_header_back(&event, &frame);
                 let View {
                     media, kind, rows, ..
                 } = &self.view;
-                if let Some(frame) = gone_frame(*media, kind, *rows, &event.meta) {
+                let cells = self.header.cells();
+                if let Some(frame) = gone_frame(*media, kind, *rows, cells, &event.meta) {
                     out.push(frame, position);
                 }
             }
-            Verdict::Hidden => self.remember_columns(&event, &frame),
+            Verdict::Hidden => self.hold_header_back(&event, &frame),
         }
         Ok(())
     }
@@ -222,32 +202,23 @@ impl Watch {
         }
     }
 
-    /// Only the first event of a Table watch carries the header (`handlers/response.go watchEmbeddedEncoder`).
-    fn remember_columns(&mut self, event: &Event, frame: &Frame) {
-        let Some(table) = &event.table else {
-            return;
-        };
-        match &table.columns {
-            Columns::Present(range) => {
-                self.columns = frame
-                    .document()
-                    .get(range.clone())
-                    .map(Bytes::copy_from_slice);
-            }
-            Columns::Absent | Columns::Null(_) => {}
+    fn hold_header_back(&mut self, event: &Event, frame: &Frame) {
+        if let Some(table) = &event.table {
+            self.header.hold_back(table, &frame.document());
         }
     }
 
     /// The frame as ADDED, if the object enters the client's sight; a Table's with the header it lacks and without what the
     /// client did not ask for. Others as they came.
     fn dress(&mut self, event: &Event, frame: Frame, enters: bool) -> Frame {
-        let mut edits: Vec<(std::ops::Range<usize>, Bytes)> = Vec::new();
+        let mut edits: Vec<(Range<usize>, Bytes)> = Vec::new();
         if enters {
             let added = type_bytes(self.layout, EventType::Added);
             edits.push((event.type_at.clone(), added.into()));
         }
         if let Some(table) = &event.table {
-            self.dress_table(event, table, &mut edits);
+            edits.extend(self.header.edit(table, &frame.document()));
+            edits.extend(self.stripped(event, table));
         }
         if edits.is_empty() {
             return frame;
@@ -256,33 +227,18 @@ impl Watch {
         Frame::new(self.framing, &splice(&frame.document(), &edits))
     }
 
-    fn dress_table(
-        &mut self,
-        event: &Event,
-        table: &Table,
-        edits: &mut Vec<(std::ops::Range<usize>, Bytes)>,
-    ) {
-        match (&table.columns, self.columns.take()) {
-            (Columns::Present(_), _) | (_, None) => {}
-            (Columns::Null(range), Some(columns)) => edits.push((range.clone(), columns)),
-            (Columns::Absent, Some(columns)) => {
-                let mut member = BytesMut::from(&br#""columnDefinitions":"#[..]);
-                member.extend_from_slice(&columns);
-                // A Table has at least a kind, so a comma is never too much.
-                member.extend_from_slice(b",");
-                edits.push((table.members..table.members, member.freeze()));
-            }
-        }
+    /// The objects of rows, where the client did not ask for them.
+    fn stripped(&self, event: &Event, table: &Table) -> Vec<(Range<usize>, Bytes)> {
         // The end of the initial events is annotated on the object: the API server keeps it even for
         // `includeObject=None` (`handlers/response.go asTable`).
-        if self.view.rows == RowObjects::Strip && !event.meta.initial_events_end {
-            let objects = table.rows.iter().map(|row| row.object.clone());
-            edits.extend(
-                objects
-                    .filter(|range| !range.is_empty())
-                    .map(|range| (range, Bytes::from_static(b"null"))),
-            );
+        if self.view.rows == RowObjects::Keep || event.meta.initial_events_end {
+            return Vec::new();
         }
+        let objects = table.rows.iter().map(|row| row.object.clone());
+        let there = objects.filter(|range| !range.is_empty());
+        there
+            .map(|range| (range, Bytes::from_static(b"null")))
+            .collect()
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::guard::Position;
+use crate::catalog::KindFacts;
 use crate::filter;
 use crate::filter::RowObjects;
 use crate::k8s::media::Media;
@@ -29,6 +30,14 @@ pub struct ObjectKind {
 }
 
 impl ObjectKind {
+    /// Of the objects of a kind.
+    pub fn of(kind: &KindFacts) -> Self {
+        Self {
+            api_version: kind.api_version(),
+            kind: kind.kind.to_string(),
+        }
+    }
+
     /// What objects of this kind are turned into when only their metadata is asked for, and in the rows of Tables.
     fn partial() -> Self {
         Self {
@@ -37,7 +46,7 @@ impl ObjectKind {
         }
     }
 
-    fn of(&self, media: Media) -> Self {
+    fn shaped(&self, media: Media) -> Self {
         match media.shape {
             Shape::Object => self.clone(),
             Shape::PartialObjectMetadata | Shape::Table(_) => Self::partial(),
@@ -45,14 +54,16 @@ impl ObjectKind {
     }
 }
 
-/// The frame that says that the object `meta` names is gone. `None` for what is never watched.
+/// The frame that says that the object `meta` names is gone; a Table's row has so many `cells`, of which the first is the
+/// name. `None` for what is never watched.
 pub(super) fn gone_frame(
     media: Media,
     kind: &ObjectKind,
     rows: RowObjects,
+    cells: usize,
     meta: &ObjectMeta,
 ) -> Option<Frame> {
-    let kind = kind.of(media);
+    let kind = kind.shaped(media);
     match filter::layout(media)? {
         Layout::Json => Some(event(EventType::Deleted, &object(&kind, meta))),
         Layout::Table => {
@@ -60,7 +71,9 @@ pub(super) fn gone_frame(
                 RowObjects::Keep => object(&kind, meta),
                 RowObjects::Strip => Value::Null,
             };
-            let table = table(&meta.name, &meta.resource_version, &object);
+            let mut row = vec![Value::Null; cells.saturating_sub(1)];
+            row.insert(0, Value::from(meta.name.as_str()));
+            let table = table(&row, &meta.resource_version, &object);
             Some(event(EventType::Deleted, &table))
         }
         Layout::Protobuf => {
@@ -85,7 +98,7 @@ pub(super) fn bookmark_frame(
     position: Position,
     ends_initial_events: bool,
 ) -> Option<Frame> {
-    let kind = kind.of(media);
+    let kind = kind.shaped(media);
     let position = position.0.to_string();
     match filter::layout(media)? {
         Layout::Json => {
@@ -95,7 +108,10 @@ pub(super) fn bookmark_frame(
         // Its row keeps its object even where rows come without: it is what the event is about.
         Layout::Table => {
             let object = bookmark(&kind, &position, ends_initial_events);
-            Some(event(EventType::Bookmark, &table("", &position, &object)))
+            Some(event(
+                EventType::Bookmark,
+                &table(&[Value::from("")], &position, &object),
+            ))
         }
         Layout::Protobuf => {
             let mut metadata = Vec::new();
@@ -130,22 +146,25 @@ fn event(kind: EventType, object: &Value) -> Frame {
     Frame::new(Framing::Json, document.to_string().as_bytes())
 }
 
-fn table(cell: &str, position: &str, object: &Value) -> Value {
+fn table(cells: &[Value], position: &str, object: &Value) -> Value {
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": position},
         "columnDefinitions": null,
-        "rows": [{"cells": [cell], "object": object}],
+        "rows": [{"cells": cells, "object": object}],
     })
 }
 
 fn object(kind: &ObjectKind, meta: &ObjectMeta) -> Value {
-    json!({
-        "kind": kind.kind, "apiVersion": kind.api_version,
-        "metadata": {
-            "name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version,
-        },
-    })
+    let mut metadata = json!({
+        "name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version,
+    });
+    if let Some(metadata) = metadata.as_object_mut()
+        && !meta.namespace.is_empty()
+    {
+        metadata.insert("namespace".to_owned(), meta.namespace.as_str().into());
+    }
+    json!({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata})
 }
 
 /// An event about an object that is its metadata and nothing else.

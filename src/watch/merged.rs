@@ -5,10 +5,9 @@
 //! it went on from 105. So an event's resourceVersion is no position of the whole; only a merged bookmark is, which
 //! says the earliest that all legs have reached. The legs' own bookmarks do not go out.
 
-use bytes::Bytes;
-
 use super::expired::expired_frame;
 use super::guard::Position;
+use super::header::Header;
 use super::machine::End;
 use super::made::ObjectKind;
 use super::made::bookmark_frame;
@@ -24,7 +23,6 @@ use crate::wire::frames::Frame;
 use crate::wire::frames::Frames;
 use crate::wire::frames::Framing;
 use crate::wire::object::Wanted;
-use crate::wire::table::Columns;
 
 /// What the client shall see of the whole.
 #[derive(Clone, Debug)]
@@ -46,8 +44,8 @@ pub struct Merged {
     layout: Layout,
     framing: Framing,
     legs: Vec<Leg>,
-    /// Whether a Table's header went out.
-    has_header: bool,
+    /// Of a Table.
+    header: Header,
     /// Whether the end of the present state is still to be marked.
     initial_end_due: bool,
     /// The last bookmark.
@@ -87,7 +85,7 @@ impl Merged {
             layout,
             framing,
             legs: starts.iter().map(leg).collect(),
-            has_header: false,
+            header: Header::default(),
             initial_end_due: whole.marks_initial_end,
             marked: None,
             high: None,
@@ -116,14 +114,8 @@ impl Merged {
 
     /// What the identity may see has changed: what was read but not handed out is taken back.
     pub fn on_scope_change(&mut self, out: &mut Outbox) {
-        if self.over {
-            return;
-        }
-        out.clear();
-        if let Some(frame) = expired_frame(self.whole.media) {
-            out.push(frame, None);
-        }
-        self.finish(out);
+        self.over = true;
+        out.end_with(expired_frame(self.whole.media));
     }
 
     /// The watch ends, or one of its legs did, which is the same: the others' clients would not notice what it lacks.
@@ -234,12 +226,9 @@ impl Merged {
         let Some(table) = &event.table else {
             return frame;
         };
-        match &table.columns {
-            Columns::Present(range) if std::mem::replace(&mut self.has_header, true) => {
-                let edit = (range.clone(), Bytes::from_static(b"null"));
-                Frame::new(self.framing, &splice(&frame.document(), &[edit]))
-            }
-            Columns::Present(_) | Columns::Null(_) | Columns::Absent => frame,
+        match self.header.edit(table, &frame.document()) {
+            Some(edit) => Frame::new(self.framing, &splice(&frame.document(), &[edit])),
+            None => frame,
         }
     }
 

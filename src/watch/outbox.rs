@@ -37,9 +37,20 @@ impl Outbox {
         Some(next)
     }
 
+    /// A frame that was taken, and is to be taken again.
+    pub fn put_back(&mut self, outgoing: Outgoing) {
+        self.bytes += outgoing.frame.bytes().len();
+        self.frames.push_front(outgoing);
+    }
+
     /// Bytes waiting, for the caller's bound: a client that does not keep up is ended, never waited for.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether nothing more will come, besides what waits.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Whether the stream is over for the client: everything was handed out and nothing more will come.
@@ -57,6 +68,19 @@ impl Outbox {
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.bytes = 0;
+    }
+
+    /// The stream ends with this, instead of with what was not handed out. One that was handed out to its end stays so.
+    pub(super) fn end_with(&mut self, last: Option<Frame>) {
+        if self.is_over() {
+            return;
+        }
+        self.clear();
+        self.ended = false;
+        if let Some(frame) = last {
+            self.push(frame, None);
+        }
+        self.end();
     }
 
     pub(super) fn end(&mut self) {

@@ -55,7 +55,7 @@ impl Frame {
         &self.bytes
     }
 
-    /// What goes into one WebSocket message: the frame without length and newline.
+    /// The frame without length and newline.
     pub fn document(&self) -> Bytes {
         self.bytes.slice(self.document.clone())
     }

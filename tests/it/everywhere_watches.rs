@@ -59,7 +59,7 @@ fn told(event: &Value) -> String {
     format!("{} {namespace}/{name}", text(&event["type"]))
 }
 
-async fn put(world: &World, namespace: &str, name: &str) {
+pub(crate) async fn put(world: &World, namespace: &str, name: &str) {
     let body = json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "labels": {"it": "everywhere"}}});
     let path = format!("{NAMESPACES}/{namespace}/configmaps");
@@ -240,7 +240,12 @@ async fn a_namespace_gained_or_lost_ends_it(world: &'static World) {
 }
 
 /// A RoleBinding of `person` to a Role with these rights on ConfigMaps in `namespace`; its path.
-async fn binding(world: &World, namespace: &str, resource: &str, person: &Person) -> String {
+pub(crate) async fn binding(
+    world: &World,
+    namespace: &str,
+    resource: &str,
+    person: &Person,
+) -> String {
     let group = "rbac.authorization.k8s.io";
     let name = format!("it-{}", unique());
     let folder = format!("/apis/{group}/v1/namespaces/{namespace}");

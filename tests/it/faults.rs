@@ -17,6 +17,7 @@ use crate::harness;
 use crate::harness::eventually;
 use crate::harness::http::Answer;
 use crate::harness::http::Caller;
+use crate::harness::http::is_expired;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;
 use crate::harness::proxy::Mode;
@@ -24,6 +25,10 @@ use crate::harness::proxy::Proxy;
 use crate::harness::proxy::Setup;
 use crate::harness::world::World;
 use crate::lists::until_he_sees;
+use crate::rules::CLASSES;
+use crate::rules::labelled;
+use crate::rules::offering;
+use crate::rules::until_listed;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 
@@ -43,6 +48,7 @@ on_the_disturbed_bed!(
     a_restart_under_load_gives_no_wrong_answer_and_doubles_no_write,
     what_a_frozen_api_server_owes_comes_when_it_thaws_or_is_a_504,
     facts_that_stop_coming_end_what_rests_on_them,
+    what_the_reader_may_no_longer_read_is_no_longer_watched,
     a_page_of_a_history_that_was_compacted_is_the_api_servers_410,
     a_dead_operator_takes_nothing_away,
     keys_that_rotate_under_load_refuse_nobody,
@@ -243,6 +249,77 @@ async fn what_a_frozen_api_server_owes_comes_when_it_thaws_or_is_a_504(world: &'
     until_he_sees(&caller, &tenant.namespaces).await;
 }
 
+/// Takes the right to list a kind from the proxy's reader. The roles as they were, by path.
+async fn take_from_the_reader(
+    world: &World,
+    group: &str,
+    resource: &str,
+) -> Vec<(String, Vec<Value>)> {
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let listed = world.admin(Method::GET, roles, None).await.unwrap();
+    let items = listed["items"].as_array().unwrap().clone();
+    let reads = |rule: &Value| {
+        rule["apiGroups"].to_string().contains(group)
+            && rule["resources"].to_string().contains(resource)
+            && rule["verbs"].to_string().contains("list")
+    };
+    let of_the_reader = |role: &Value| {
+        let rules = role["rules"].as_array().into_iter().flatten();
+        let name = role["metadata"]["name"].to_string();
+        name.contains("capsule-proxy") && rules.clone().any(reads)
+    };
+    let roles: Vec<(String, Vec<Value>)> = items
+        .into_iter()
+        .filter(of_the_reader)
+        .map(|role| {
+            let path = format!("{roles}/{}", role["metadata"]["name"].as_str().unwrap());
+            (path, role["rules"].as_array().unwrap().clone())
+        })
+        .collect();
+    assert!(!roles.is_empty());
+    for (path, rules) in &roles {
+        let others: Vec<_> = rules.iter().filter(|rule| !reads(rule)).collect();
+        world.merge(path, &json!({"rules": others})).await;
+    }
+    roles
+}
+
+/// The API server judges a watch when it begins; what the reader may not read any more is not shown any more.
+async fn what_the_reader_may_no_longer_read_is_no_longer_watched(world: &'static World) {
+    let setup = Setup {
+        proxy: kube_tenant_proxy::proxy::Settings {
+            look: Duration::from_secs(1),
+            ..kube_tenant_proxy::proxy::Settings::default()
+        },
+        ..Setup::default()
+    };
+    let proxy = Proxy::start(world, setup).await;
+    let class = labelled(world, "StorageClass", json!({})).await;
+    let spec = json!({"storageClasses": {"allowed": [class]}});
+    let owner = world.person().await;
+    offering(world, owner.clone(), &["StorageClasses"], spec).await;
+    let caller = proxy.caller(&owner);
+    until_listed(&caller, CLASSES, &[&class]).await;
+    let mut watch = caller
+        .watch(&format!("{CLASSES}?watch=1&allowWatchBookmarks=true"))
+        .await;
+    assert_eq!(watch.next().await.unwrap()["type"], "ADDED");
+    let roles = take_from_the_reader(world, "storage.k8s.io", "storageclasses").await;
+    // So that the proxy looks at what there is now, and not half a minute later.
+    let definition =
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/tenants.capsule.clastix.io";
+    let label = json!({"metadata": {"labels": {"it": "looked-at"}}});
+    world.merge(definition, &label).await;
+    let rest = watch.rest().await;
+    assert!(rest.last().is_some_and(is_expired), "{rest:?}");
+    let refused = caller.get(CLASSES).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "his own answer");
+    for (path, rules) in roles {
+        world.merge(&path, &json!({"rules": rules})).await;
+    }
+    world.merge(definition, &label).await;
+}
+
 /// The reader loses the right to read Tenants: the API server answers everything else, so nothing but the age of the
 /// facts speaks against a narrowed answer.
 async fn facts_that_stop_coming_end_what_rests_on_them(world: &'static World) {
@@ -266,34 +343,7 @@ async fn facts_that_stop_coming_end_what_rests_on_them(world: &'static World) {
         .await;
     assert_eq!(watch.next().await.unwrap()["type"], "ADDED");
 
-    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
-    let listed = world.admin(Method::GET, roles, None).await.unwrap();
-    let items = listed["items"].as_array().unwrap().clone();
-    let reads_tenants = |rule: &Value| {
-        rule["apiGroups"].to_string().contains("capsule.clastix.io")
-            && rule["resources"].to_string().contains("tenants")
-            && rule["verbs"].to_string().contains("list")
-    };
-    let of_the_reader = |role: &Value| {
-        let rules = role["rules"].as_array().into_iter().flatten();
-        role["metadata"]["name"]
-            .to_string()
-            .contains("capsule-proxy")
-            && rules.clone().any(reads_tenants)
-    };
-    let roles: Vec<(String, Vec<Value>)> = items
-        .into_iter()
-        .filter(of_the_reader)
-        .map(|role| {
-            let path = format!("{roles}/{}", role["metadata"]["name"].as_str().unwrap());
-            (path, role["rules"].as_array().unwrap().clone())
-        })
-        .collect();
-    assert!(!roles.is_empty());
-    for (path, rules) in &roles {
-        let others: Vec<_> = rules.iter().filter(|rule| !reads_tenants(rule)).collect();
-        world.merge(path, &json!({"rules": others})).await;
-    }
+    let roles = take_from_the_reader(world, "capsule.clastix.io", "tenants").await;
 
     let refused = eventually(|| async {
         let answer = caller.get(NAMESPACES).await;

@@ -8,6 +8,7 @@ pub mod kubectl;
 pub mod people;
 pub mod proxy;
 pub mod relay;
+pub mod websocket;
 pub mod world;
 
 use std::future::Future;

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 
 use crate::harness;
+use crate::harness::audit::Entry;
 use crate::harness::eventually;
 use crate::harness::http::Caller;
 use crate::harness::people::unique;
@@ -20,6 +21,9 @@ use crate::harness::proxy::serving_certificate;
 use crate::harness::world::World;
 use crate::lists::position_to_watch_from;
 use crate::lists::until_he_sees;
+use crate::rules::CLASSES;
+use crate::rules::filtered;
+use crate::rules::relabel;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 
@@ -135,6 +139,11 @@ mod disturbed {
     fn an_api_server_that_restarts_is_found_again() {
         super::harness::run(super::an_api_server_that_restarts_is_found_again());
     }
+
+    #[test]
+    fn the_first_list_of_a_process_is_a_position_to_watch_from() {
+        super::harness::run(super::the_first_list_of_a_process_is_a_position_to_watch_from());
+    }
 }
 
 async fn an_api_server_that_restarts_is_found_again() {
@@ -177,4 +186,34 @@ async fn an_api_server_that_restarts_is_found_again() {
     let namespace = world.namespace_in(&tenant, "new").await;
     tenant.namespaces.push(namespace);
     until_he_sees(&caller, &tenant.namespaces).await;
+}
+
+/// What a process handed out before this one is below a position that this one reads at its start, and not with the first
+/// list, which nobody could go on from.
+async fn the_first_list_of_a_process_is_a_position_to_watch_from() {
+    let (world, _turn) = World::disturbed().await;
+    let (owner, _, names, _) = filtered(world).await;
+    let mark = world.mark();
+    let proxy = Proxy::start(world, Setup::default()).await;
+    eventually(|| async {
+        let learns =
+            |entry: &&Entry| entry.uri.starts_with(CLASSES) && entry.uri.contains("limit=1");
+        let entries = world.entries(mark);
+        entries
+            .iter()
+            .find(learns)
+            .map(drop)
+            .ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    relabel(world, CLASSES, &names[0], None).await;
+    relabel(world, CLASSES, &names[1], None).await;
+    let caller = proxy.caller(&owner);
+    let list = caller.get(CLASSES).await;
+    let at = list.position();
+    let path = format!("{CLASSES}?watch=1&allowWatchBookmarks=true&resourceVersion={at}");
+    let mut watch = caller.watch(&path).await;
+    relabel(world, CLASSES, &names[1], Some("changed")).await;
+    let event = watch.next().await.unwrap();
+    assert_eq!(event["type"], "MODIFIED", "{event}");
 }

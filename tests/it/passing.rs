@@ -14,7 +14,6 @@ use crate::streams::running_pod;
 in_both_worlds!(
     answers_are_the_api_servers_own,
     discovery_keeps_its_etag,
-    a_websocket_watch_of_namespaces_is_refused,
     a_long_selector_passes_and_a_longer_one_is_a_414,
     large_headers_pass,
 );
@@ -68,28 +67,6 @@ async fn discovery_keeps_its_etag(world: &'static World) {
     assert_eq!(
         (second.status, second.text().as_str()),
         (StatusCode::NOT_MODIFIED, "")
-    );
-}
-
-async fn a_websocket_watch_of_namespaces_is_refused(world: &'static World) {
-    let tenant = settled(world, &["dev"]).await;
-    let caller = world.proxy().await.caller(&tenant.owner);
-    let upgrading = [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-    let caller = upgrading
-        .iter()
-        .fold(caller, |caller, (name, value)| caller.saying(name, value));
-    let answer = caller.get("/api/v1/namespaces?watch=1").await;
-    // Clients that can fall back to an HTTP watch do so on a 503.
-    assert_eq!(
-        answer.status,
-        StatusCode::SERVICE_UNAVAILABLE,
-        "{}",
-        answer.text()
     );
 }
 

@@ -21,6 +21,7 @@ use crate::harness::eventually;
 use crate::harness::http::Caller;
 use crate::harness::proxy::Serving;
 use crate::harness::proxy::serving_certificate;
+use crate::harness::websocket::HANDSHAKE;
 use crate::harness::world::World;
 use crate::lists::until_he_sees;
 
@@ -30,6 +31,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_kube-tenant-proxy");
 in_both_worlds!(
     sigterm_under_load_cuts_nothing,
     a_reader_that_stalls_costs_little_and_delays_nobody,
+    one_that_stalls_over_websocket_costs_no_more,
     its_own_token_is_read_again_when_it_rotates,
     a_large_list_over_all_namespaces_is_never_held,
 );
@@ -237,6 +239,15 @@ async fn sigterm_under_load_cuts_nothing(world: &'static World) {
 }
 
 async fn a_reader_that_stalls_costs_little_and_delays_nobody(world: &'static World) {
+    one_stalls(world, &[]).await;
+}
+
+async fn one_that_stalls_over_websocket_costs_no_more(world: &'static World) {
+    one_stalls(world, &HANDSHAKE).await;
+}
+
+/// Somebody begins a watch with these headers, and does not read it.
+async fn one_stalls(world: &'static World, headers: &[(&str, &str)]) {
     const BYTES: usize = 100_000;
     const TIMES: usize = 200;
     let program = Program::start(world).await;
@@ -246,9 +257,13 @@ async fn a_reader_that_stalls_costs_little_and_delays_nobody(world: &'static Wor
     let path = format!("{NAMESPACES}?watch=1");
     // Its head is read, and not a byte after that.
     let mut stalled = program.anybody().connect().await;
+    let headers = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
     let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {}\r\n\r\n",
-        tenant.owner.token
+        "GET {path} HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {}\r\n{}\r\n",
+        tenant.owner.token,
+        headers.collect::<String>()
     );
     stalled.write_all(head.as_bytes()).await.unwrap();
     let mut reading = caller.watch(&path).await;

@@ -23,9 +23,9 @@ use crate::harness::world::Side;
 use crate::harness::world::World;
 
 const NODES: &str = "/api/v1/nodes";
-const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
+pub(crate) const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
-const TENANTS: &str = "/apis/capsule.clastix.io/v1beta2/tenants";
+pub(crate) const TENANTS: &str = "/apis/capsule.clastix.io/v1beta2/tenants";
 const NAMESPACES: &str = "/api/v1/namespaces";
 const GLOBALS: &str = "/apis/capsule.clastix.io/v1beta1/globalproxysettings";
 
@@ -75,7 +75,7 @@ in_the_real_world!(
 );
 
 /// Creates a cluster-scoped object with these labels; its name.
-async fn labelled(world: &World, kind: &str, labels: Value) -> String {
+pub(crate) async fn labelled(world: &World, kind: &str, labels: Value) -> String {
     let name = format!("o{}", unique());
     let mut object = json!({"kind": kind, "metadata": {"name": name, "labels": labels}});
     let (version, rest) = match kind {
@@ -113,7 +113,12 @@ async fn node(world: &World, pool: &str) -> String {
 }
 
 /// A Tenant of `owner` with this `spec` beside its owners, who may list `kinds`.
-async fn offering(world: &'static World, owner: Person, kinds: &[&str], spec: Value) -> Tenant {
+pub(crate) async fn offering(
+    world: &'static World,
+    owner: Person,
+    kinds: &[&str],
+    spec: Value,
+) -> Tenant {
     let tenant = world.tenant_of(owner, &["a"]).await;
     let settings: Vec<Value> = kinds
         .iter()
@@ -131,7 +136,7 @@ async fn offering(world: &'static World, owner: Person, kinds: &[&str], spec: Va
 }
 
 /// Waits until `caller` lists exactly `names` at `path`.
-async fn until_listed(caller: &Caller, path: &str, names: &[&String]) -> Answer {
+pub(crate) async fn until_listed(caller: &Caller, path: &str, names: &[&String]) -> Answer {
     let mut names: Vec<String> = names.iter().map(|name| (*name).clone()).collect();
     names.sort();
     eventually(|| async {
@@ -350,7 +355,7 @@ async fn volumes_are_the_tenants_by_the_operators_label(world: &'static World) {
 }
 
 /// Somebody who sees two of three StorageClasses, in a way that no selector can say.
-async fn filtered(world: &'static World) -> (Person, Caller, [String; 2], String) {
+pub(crate) async fn filtered(world: &'static World) -> (Person, Caller, [String; 2], String) {
     let mark = format!("m{}", unique());
     let first = labelled(world, "StorageClass", json!({"it": mark})).await;
     let hidden = labelled(world, "StorageClass", json!({"it": "hidden"})).await;
@@ -821,7 +826,7 @@ async fn the_status_of_a_rule_says_whether_it_acts(world: &'static World) {
 }
 
 /// Puts `object` under the label `it`, or none.
-async fn relabel(world: &World, path: &str, name: &str, label: Option<&str>) {
+pub(crate) async fn relabel(world: &World, path: &str, name: &str, label: Option<&str>) {
     let patch = json!({"metadata": {"labels": {"it": label}}});
     world.merge(&format!("{path}/{name}"), &patch).await;
 }

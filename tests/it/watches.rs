@@ -166,7 +166,8 @@ async fn a_revocation_ends_a_watch_in_every_encoding(world: &'static World) {
     ] {
         let (kept, lost, position) = two_tenants(world).await;
         let caller = world.proxy().await.caller(&kept.owner);
-        let path = format!("{NAMESPACES}?watch=1&resourceVersion={position}");
+        let path =
+            format!("{NAMESPACES}?watch=1&allowWatchBookmarks=true&resourceVersion={position}");
         let mut watch = caller.clone().accepting(accept).watch(&path).await;
         if watch.status == 406 && matches!(world.side, Side::Demo(_)) {
             // The embedded world has no protobuf.

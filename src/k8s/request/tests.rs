@@ -466,6 +466,49 @@ fn no_narrowing_prints_wider_than_it_says() {
 }
 
 #[test]
+fn a_watch_over_websocket_is_a_machines_watch_and_switches_nothing_else() {
+    for (method, target, protocol, is_one) in [
+        ("GET", "/api/v1/namespaces?watch=1", "websocket", true),
+        ("GET", "/api/v1/watch/namespaces", "websocket", true),
+        ("GET", "/api/v1/namespaces/a/pods?watch", "websocket", true),
+        ("GET", "/api/v1/namespaces?watch=1", "SPDY/3.1", false),
+        ("HEAD", "/api/v1/namespaces?watch=1", "websocket", false),
+        ("GET", "/api/v1/namespaces", "websocket", false),
+        (
+            "GET",
+            "/api/v1/namespaces/a/pods/x/exec?watch=1",
+            "websocket",
+            false,
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/a/pods/x/proxy/?watch=1",
+            "websocket",
+            false,
+        ),
+        ("GET", "/version?watch=1", "websocket", false),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", "Upgrade".parse().unwrap());
+        headers.insert("upgrade", protocol.parse().unwrap());
+        let (method, target) = (method.parse().unwrap(), target.parse::<Uri>().unwrap());
+        let asked = ApiRequest::parse(&method, &target, &headers).unwrap();
+        let plain = ApiRequest::parse(&method, &target, &HeaderMap::new()).unwrap();
+        let Some(watch) = asked.watched_over_websocket() else {
+            assert!(!is_one, "{method} {target}");
+            continue;
+        };
+        assert!(is_one, "{method} {target}");
+        assert_eq!(watch.upgrade(), None);
+        assert_eq!(watch.print(), plain.print());
+        let (ApiRequest::Resource(watch), ApiRequest::Resource(plain)) = (watch, plain) else {
+            panic!("{target}")
+        };
+        assert!(plain.is_watched_by_a_human() && !watch.is_watched_by_a_human());
+    }
+}
+
+#[test]
 fn only_known_protocols_are_upgraded_to() {
     let check = |lines: &[(&'static str, &'static str)]| {
         let mut headers = HeaderMap::new();

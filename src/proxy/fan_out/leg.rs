@@ -18,11 +18,13 @@ use crate::filter::part::Part;
 use crate::identity::Caller;
 use crate::k8s::media::Media;
 use crate::policy::Cut;
+use crate::policy::Keep;
 use crate::policy::Legs;
 use crate::policy::Permit;
 use crate::policy::Start;
 use crate::proxy::answer;
 use crate::proxy::ask;
+use crate::proxy::follow::noted;
 use crate::proxy::reject::BadAnswer;
 use crate::proxy::reject::Reject;
 use crate::upstream::Authorized;
@@ -30,6 +32,7 @@ use crate::upstream::Inbound;
 use crate::upstream::OwnToken;
 use crate::upstream::Upstream;
 use crate::wire::Layout;
+use crate::wire::object::ObjectMeta;
 
 /// How much of a leg is read before it is its turn.
 const AHEAD: usize = 64 * 1024;
@@ -108,6 +111,22 @@ impl Opener {
         }
         answer::readable(&head, self.media, true).map_err(Reject::Answer)?;
         Ok(WatchLeg::Stream(Response::from_parts(head, body)))
+    }
+
+    /// What the client of a watch holds of leg number `at`. `None` if that can no longer be said.
+    pub(super) async fn held(&self, at: usize) -> Result<Option<Vec<ObjectMeta>>, Reject> {
+        let Some(permit) = self.legs.seed(at) else {
+            return Ok(Some(Vec::new()));
+        };
+        let media = Media::PARTIAL_METADATA;
+        let accept = HeaderValue::from_static(media.accept(false));
+        let request = self.authorized(permit)?.with_accept(accept);
+        let (head, body) = self.upstream.send(request, empty()).await?.into_parts();
+        if head.status != StatusCode::OK {
+            return Ok(None);
+        }
+        answer::readable(&head, media, false).map_err(Reject::Answer)?;
+        noted(body, Keep::Everything).await.map(Some)
     }
 
     /// Whether he may now do in leg number `at` what the whole asks for; `None` if nobody says.

@@ -1,10 +1,10 @@
 //! A watch over all namespaces, put together from one watch per namespace, each sent as the user.
 //!
 //! Which namespaces these are does not change while it lasts: when it should, because a namespace or a right was gained or
-//! lost, the client is told that its position expired, and begins anew.
+//! lost, a machine is told that its position expired, and begins anew; for a human it is opened again
+//! (`proxy/follow.rs`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::Response;
@@ -16,25 +16,29 @@ use super::leg::WatchLeg;
 use super::rights::Rights;
 use crate::body::Body;
 use crate::filter;
-use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::Namespace;
 use crate::policy::Legs;
 use crate::policy::Start;
 use crate::proxy::Proxy;
 use crate::proxy::answer;
 use crate::proxy::exchange::Exchange;
-use crate::proxy::lease::Lease;
+use crate::proxy::follow::Opened;
+use crate::proxy::follow::Watching;
 use crate::proxy::live::Flow;
 use crate::proxy::live::Many;
 use crate::proxy::narrow::expired;
+use crate::proxy::narrow::rows;
 use crate::proxy::parts::Held;
 use crate::proxy::parts::Parts;
 use crate::proxy::positions::Holder;
 use crate::proxy::reject::Reject;
+use crate::tenancy::Presence;
 use crate::watch::guard::Position;
+use crate::watch::human::Human;
 use crate::watch::made::ObjectKind;
 use crate::watch::merged::Merged;
 use crate::watch::merged::Whole;
+use crate::wire::object::ObjectMeta;
 
 impl Proxy {
     /// The watch, as it was decided for `holder`. `None`: decide again, the scope changed meanwhile.
@@ -42,9 +46,9 @@ impl Proxy {
         &self,
         exchange: &mut Exchange,
         legs: Legs,
-        lease: &Lease,
+        presence: &Presence,
         holder: Holder,
-    ) -> Result<Option<Response<Body>>, Reject> {
+    ) -> Result<Option<Watching>, Reject> {
         self.demand_fresh_facts()?;
         let options = exchange.options();
         let media = exchange.media(&holder.kind, true)?;
@@ -59,15 +63,15 @@ impl Proxy {
         let is_expired =
             resumes.is_some() && (held.is_none() || opener.legs.namespaces().iter().any(unclear));
         let opened = match open_all(&opener, held.as_deref(), is_expired).await? {
-            Opened::Streams(opened) => opened,
-            Opened::Answer(response) => return Ok(Some(response)),
+            Answers::Streams(opened) => opened,
+            Answers::Answer(response) => return Ok(Some(Watching::Answer(response))),
         };
         // His own answer, where he may watch it nowhere.
         let Some(head) = opened.iter().flatten().next() else {
             let whole = self.authorized(exchange, opener.legs.whole())?;
             let response = self.on.upstream.send(whole, crate::body::empty()).await?;
             return answer::forwarded(&exchange.what, response)
-                .map(Some)
+                .map(|response| Some(Watching::Answer(response)))
                 .map_err(Reject::Answer);
         };
         let mut response = Response::new(());
@@ -85,18 +89,22 @@ impl Proxy {
             has_lost |= holds && !watched;
         }
         if is_expired || has_lost {
-            return Ok(Some(expired(media)));
+            return Ok(Some(Watching::Answer(expired(media))));
         }
-        if lease.presence.scope().generation != holder.now.generation {
+        let kind = ObjectKind::of(&holder.kind);
+        let human = if exchange.is_watched_by_a_human() {
+            let objects = held_objects(&opener, held.as_deref()).await;
+            objects.and_then(|objects| Human::open(media, rows(&options), kind.clone(), objects))
+        } else {
+            None
+        };
+        if presence.scope().generation != holder.now.generation {
             return Ok(None);
         }
         let (starts, streams) = begin(opened, &opener.legs, held.as_deref(), resumes.flatten());
         let whole = Whole {
             media,
-            kind: ObjectKind {
-                api_version: holder.kind.api_version(),
-                kind: holder.kind.kind.to_string(),
-            },
+            kind,
             bookmarks: options.allow_watch_bookmarks,
             marks_initial_end: options.send_initial_events == Some(true),
         };
@@ -107,19 +115,45 @@ impl Proxy {
             parts: Arc::new(parts),
             rights: Rights::new(opener, watched),
         }));
-        let watch = self.live(exchange, flow, lease, holder, lasts(&options));
-        Ok(Some(response.map(|()| watch.into_body())))
+        Ok(Some(Watching::Open(Box::new(Opened {
+            head: response,
+            flow,
+            holder,
+            human,
+        }))))
     }
 }
 
-/// How long the client wants to watch, if it says.
-fn lasts(options: &ListOptions) -> Option<Duration> {
-    let seconds = u64::try_from(options.timeout_seconds?).ok()?;
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+/// What a client holds that goes on from a list of `held`, by one list of metadata in each of these namespaces, as himself.
+/// `None` if that can no longer be said.
+async fn held_objects(opener: &Arc<Opener>, held: Option<&Parts>) -> Option<Vec<ObjectMeta>> {
+    let Some(held) = held else {
+        return Some(Vec::new());
+    };
+    let namespaces = opener.legs.namespaces().iter().enumerate();
+    let known = namespaces.filter(|(_, name)| held.of(name) == Held::Objects);
+    let known: Vec<usize> = known.map(|(at, _)| at).collect();
+    let asking = known.into_iter().map(|at| {
+        let opener = Arc::clone(opener);
+        async move { opener.held(at).await }
+    });
+    let mut asked = futures_util::stream::iter(asking).buffered(IN_FLIGHT);
+    let mut objects = Vec::new();
+    while let Some(part) = asked.next().await {
+        match part {
+            Ok(Some(part)) => objects.extend(part),
+            Ok(None) => return None,
+            Err(reject) => {
+                reject.log();
+                return None;
+            }
+        }
+    }
+    Some(objects)
 }
 
 /// What became of the legs.
-enum Opened {
+enum Answers {
     /// Of each, its stream, or nothing.
     Streams(Vec<Option<Response<Body>>>),
     /// One was answered by something else, which is the answer to the whole.
@@ -131,7 +165,7 @@ async fn open_all(
     opener: &Arc<Opener>,
     held: Option<&Parts>,
     is_expired: bool,
-) -> Result<Opened, Reject> {
+) -> Result<Answers, Reject> {
     let start = |namespace: &Namespace| match held {
         Some(held) if held.of(namespace) == Held::Nothing => Start::State,
         None if is_expired => Start::State,
@@ -148,13 +182,13 @@ async fn open_all(
         match leg? {
             WatchLeg::Stream(response) => opened.push(Some(response)),
             WatchLeg::Nothing => opened.push(None),
-            WatchLeg::Answer(response) => return Ok(Opened::Answer(response)),
+            WatchLeg::Answer(response) => return Ok(Answers::Answer(response)),
         }
         if is_expired && opened.last().is_some_and(Option::is_some) {
             break;
         }
     }
-    Ok(Opened::Streams(opened))
+    Ok(Answers::Streams(opened))
 }
 
 /// Frames of all legs, each with the number of its leg; `None` is a leg's end.

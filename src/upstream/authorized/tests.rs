@@ -96,6 +96,7 @@ fn resource(verb: Verb, name: &str) -> ResourceRequest {
         rest: Rest::Nothing,
         parameters: Parameters::Pairs(Query::default()),
         upgrade: None,
+        over_websocket: false,
     }
 }
 

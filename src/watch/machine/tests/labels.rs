@@ -47,7 +47,7 @@ fn open(form: Form, rows: RowObjects, held: &[&str]) -> Session {
     };
     let held = Memory::of(held.iter().map(|name| (*name).into()));
     Session {
-        watch: Watch::open(view, Client::Machine, Start::Changes, held).unwrap(),
+        watch: Watch::open(view, Start::Changes, held).unwrap(),
         outbox: Outbox::new(),
         got: Vec::new(),
         positions: Vec::new(),
