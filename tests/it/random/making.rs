@@ -55,6 +55,8 @@ pub struct Size {
     maps: usize,
     /// ClusterRoleBindings by which somebody sees all of something himself.
     rights: usize,
+    /// Whether whoever may list ConfigMaps may watch them there too. Whoever may not is shown them in lists alone.
+    listers_watch: bool,
     /// Whether some RoleBindings name everybody. Whom they let list more in a namespace learns it a minute later in an open
     /// watch, since they do not name him.
     binds_everybody: bool,
@@ -78,6 +80,7 @@ impl Size {
         bindings: 70,
         maps: 90,
         rights: usize::MAX,
+        listers_watch: false,
         binds_everybody: true,
     };
     /// In which every change concerns some of the few.
@@ -96,7 +99,8 @@ impl Size {
         rules: 6,
         bindings: 14,
         maps: 30,
-        rights: 2,
+        rights: 1,
+        listers_watch: true,
         binds_everybody: false,
     };
 }
@@ -195,8 +199,13 @@ impl RandomWorld {
             }
         }
         let all = || KINDS.iter().filter(|kind| kind.plural != "configmaps");
+        let lister: &[&str] = if self.size.listers_watch {
+            &["get", "list", "watch"]
+        } else {
+            &["get", "list"]
+        };
         let mut roles = vec![
-            role("lister", "", "configmaps", &["get", "list"]),
+            role("lister", "", "configmaps", lister),
             role("getter", "", "configmaps", &["get"]),
             role("secrets", "", "secrets", &["list"]),
             role("all", "*", "*", &["list", "watch"]),
