@@ -158,6 +158,8 @@ impl Model {
             (3, "persistentvolumes", Lines(Reader::Machine)),
             (3, "clusterroles", KubeRsStreaming),
             (3, "configmaps", KubeRsStreaming),
+            (1, "namespaces", Lines(Reader::WebSocket)),
+            (2, "configmaps", Lines(Reader::WebSocket)),
         ];
         for (number, (person, plural, client)) in team.into_iter().enumerate() {
             let (watched, kind) = (&self.people[person], Kind::of(plural));

@@ -144,6 +144,16 @@ impl Caller {
         self.open_on(stream, method, path, body).await
     }
 
+    /// An answer whose body is still to come, if the server is there and gives one. The connection may go over to another
+    /// protocol.
+    pub async fn try_open(&self, path: &str) -> Option<http::Response<Incoming>> {
+        let stream = TokioIo::new(self.try_connect().await.ok()?);
+        let (mut send, connection) = hyper::client::conn::http1::handshake(stream).await.ok()?;
+        tokio::spawn(connection.with_upgrades());
+        let request = self.request(Method::GET, path, None);
+        send.send_request(request).await.ok()
+    }
+
     async fn open_on(
         &self,
         stream: TlsStream<TcpStream>,

@@ -22,6 +22,8 @@ pub struct Ledger {
     pub relists: Count,
     /// Watches that were told that their position expired.
     pub expiries: Count,
+    /// Lists and watches of libraries that failed otherwise, or were refused.
+    pub failures: Count,
     /// Frames that were looked at for what had been revoked.
     pub judged: Count,
     /// Stores that were compared with what the administrator lists.
@@ -65,6 +67,7 @@ impl fmt::Display for Ledger {
             ("frames judged", &self.judged),
             ("reconnects", &self.reconnects),
             ("expiries", &self.expiries),
+            ("failures", &self.failures),
             ("relists", &self.relists),
             ("comparisons", &self.comparisons),
         ];

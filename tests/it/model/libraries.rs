@@ -79,8 +79,12 @@ pub async fn client_go(
         for line in lines.map_while(Result::ok) {
             let line: Value = serde_json::from_str(&line).unwrap();
             match line["event"].as_str().unwrap() {
-                "watch-error" => {
+                "watch-error" if line["code"] == 410 => {
                     ledger.expiries.one_more();
+                    continue;
+                }
+                "watch-error" => {
+                    ledger.failures.one_more();
                     continue;
                 }
                 "replace" => ledger.relists.one_more(),
@@ -131,11 +135,18 @@ pub async fn kube_rs(
     Running::Task(tokio::spawn(async move {
         let mut coming = Objects::new();
         while let Some(event) = events.next().await {
-            ledger.events.one_more();
-            let Ok(event) = event else {
-                ledger.expiries.one_more();
-                continue;
+            let event = match event {
+                Ok(event) => event,
+                Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                    ledger.expiries.one_more();
+                    continue;
+                }
+                Err(_) => {
+                    ledger.failures.one_more();
+                    continue;
+                }
             };
+            ledger.events.one_more();
             match event {
                 watcher::Event::Init => coming.clear(),
                 watcher::Event::InitApply(object) => {

@@ -1,5 +1,5 @@
 //! A client that splits lines, as Lens does: it lists, watches from there, applies ADDED, MODIFIED and DELETED, and loads
-//! the list again when it is told ERROR. It takes what comes through a narrow window, so that whatever it is given after a
+//! the list again when it is told ERROR. Or one that does the same by messages over WebSocket, as Headlamp. The first takes what comes through a narrow window, so that whatever it is given after a
 //! revocation is judged ([`sights`](super::sights)).
 
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use super::store::Objects;
 use super::store::Store;
 use crate::harness::http::Caller;
 use crate::harness::http::is_expired;
+use crate::harness::websocket::HANDSHAKE;
+use crate::harness::websocket::WebSocketWatch;
 use crate::random::cluster::Kind;
 use crate::random::cluster::key;
 use crate::random::cluster::namespace;
@@ -40,6 +42,8 @@ pub enum Reader {
     Human,
     /// With bookmarks.
     Machine,
+    /// Over WebSocket, whose messages are not judged: it has no window.
+    WebSocket,
 }
 
 /// The client.
@@ -89,7 +93,11 @@ impl Lines {
     /// Watches until the list must be loaded again.
     async fn watch_on(&mut self, mut position: String) {
         loop {
-            match self.watch(&mut position).await {
+            let watch = match self.reader {
+                Reader::Human | Reader::Machine => self.watch(&mut position).await,
+                Reader::WebSocket => self.watch_by_messages(&mut position).await,
+            };
+            match watch {
                 Some(End::Expired) => {
                     self.ledger.expiries.one_more();
                     return;
@@ -153,7 +161,7 @@ impl Lines {
             while let Some(end) = unread.iter().position(|&byte| byte == b'\n') {
                 let line = unread.split_to(end + 1);
                 let event: Value = serde_json::from_slice(&line).unwrap();
-                if let Some(end) = self.apply(&event, place, position) {
+                if let Some(end) = self.apply(&event, Some(place), position) {
                     return Some(end);
                 }
                 place.byte += u64::try_from(line.len()).unwrap();
@@ -177,7 +185,24 @@ impl Lines {
         Some(End::Clean)
     }
 
-    fn apply(&self, event: &Value, place: Place, position: &mut String) -> Option<End> {
+    /// The same over WebSocket.
+    async fn watch_by_messages(&self, position: &mut String) -> Option<End> {
+        let path = format!("{}?watch=1&resourceVersion={position}", self.kind.path());
+        let caller = self.caller.clone().bearing(&self.token).with(&HANDSHAKE);
+        let answer = caller.try_open(&path).await?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return None;
+        }
+        let mut watch = WebSocketWatch::of(answer).await;
+        while let Some(event) = watch.try_next().await.ok()? {
+            if let Some(end) = self.apply(&event, None, position) {
+                return Some(end);
+            }
+        }
+        Some(End::Clean)
+    }
+
+    fn apply(&self, event: &Value, place: Option<Place>, position: &mut String) -> Option<End> {
         let object = &event["object"];
         let what = event["type"].as_str().unwrap();
         if what == "ERROR" {
@@ -208,7 +233,8 @@ impl Lines {
         }
         self.ledger.events.one_more();
         // What a human is told is taken from him names it, and nothing more.
-        if what != "DELETED" || self.reader == Reader::Machine {
+        let may_be_taken_back = what == "DELETED" && self.reader == Reader::Human;
+        if let Some(place) = place.filter(|_| !may_be_taken_back) {
             self.judge(object, place, what);
         }
         None

@@ -1,7 +1,6 @@
 //! Who follows what, by which client.
 //!
-//! A client is added by a variant of [`Client`] and an arm in [`Follower::start`]: the place for a WebSocket watch, and for
-//! whatever else watches.
+//! A client is added by a variant of [`Client`] and an arm in [`Follower::start`].
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,7 +35,7 @@ pub enum Client {
     KubeRs,
     /// kube-rs' watcher by a streaming list.
     KubeRsStreaming,
-    /// A splitter of lines.
+    /// A splitter of lines, or one that takes messages.
     Lines(Reader),
     /// `kubectl get -w`.
     Kubectl,
