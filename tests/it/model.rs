@@ -47,6 +47,8 @@ use crate::random::seed;
 
 /// How long a store may take to be right. Facts may be late by as much as a client waits after an error, and more than once.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// What takes longer is told.
+const LATE: Duration = Duration::from_secs(8);
 /// How long the short run goes on, after it has begun.
 const SHORT: Duration = Duration::from_secs(40);
 
@@ -209,10 +211,18 @@ impl Model {
     }
 
     async fn until_all_is_right(&self, when: &str) {
-        let until = Instant::now() + PATIENCE;
+        let (begun, mut last) = (Instant::now(), Vec::new());
+        let until = begun + PATIENCE;
         loop {
             let differences = self.differences().await;
             if differences.is_empty() {
+                if begun.elapsed() > LATE {
+                    let last = last.join("\n");
+                    eprintln!(
+                        "right {when} after {:?}; last was:\n{last}",
+                        begun.elapsed()
+                    );
+                }
                 return;
             }
             assert!(
@@ -223,6 +233,7 @@ impl Model {
                 differences.join("\n"),
                 self.ledger.wrong().join("\n")
             );
+            last = differences;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

@@ -148,8 +148,12 @@ impl Lines {
         if self.dice.percent(30) {
             path.push_str(&format!("&timeoutSeconds={}", self.dice.between(2, 9)));
         }
-        let window = self.dice.pick(&[64, 512, 4096]);
-        let is_slow = self.dice.percent(40);
+        let is_slow = self.dice.percent(50);
+        let window = if is_slow {
+            64
+        } else {
+            self.dice.pick(&[64, 512, 4096])
+        };
         let mut answer = self.open(&path, window).await?;
         if answer.status != StatusCode::OK {
             return None;

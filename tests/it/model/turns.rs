@@ -18,6 +18,9 @@ use super::quiet::path_of;
 use crate::harness::world::World;
 use crate::random::cluster::Cluster;
 use crate::random::cluster::Kind;
+use crate::random::cluster::entries;
+use crate::random::cluster::key;
+use crate::random::cluster::name as named;
 use crate::random::dice::Dice;
 
 const TENANTS: &str = "/apis/capsule.clastix.io/v1beta2/tenants";
@@ -129,25 +132,67 @@ impl Model {
         }
     }
 
-    /// Makes somebody who is watched for an owner of a Tenant, or takes it from him.
+    /// Makes somebody who is watched for an owner of a Tenant, or takes it from him while much happens in it.
     async fn hand_over(&mut self) {
-        let tenant = self.dice.pick(&self.random.inventor.tenants);
-        let path = format!("{TENANTS}/{tenant}");
         let person = self.dice.roll(self.people.len());
-        let name = &self.people[person].who.name;
-        let object = self.world.admin(Method::GET, &path, None).await.unwrap();
-        let mut owners = match &object["spec"]["owners"] {
-            Value::Array(owners) => owners.clone(),
-            // What cannot be read is replaced.
-            _ => Vec::new(),
+        let name = self.people[person].who.name.clone();
+        let listed = self.world.admin(Method::GET, TENANTS, None).await.unwrap();
+        let is_his = |tenant: &&Value| {
+            let mut owners = entries(&tenant["spec"]["owners"]).iter();
+            owners.any(|owner| owner["name"] == name.as_str())
         };
-        let before = owners.len();
-        owners.retain(|owner| owner["name"] != name.as_str());
-        if owners.len() == before {
+        let ours = entries(&listed["items"]).iter();
+        let ours = ours.filter(|it| {
+            self.random
+                .inventor
+                .tenants
+                .iter()
+                .any(|our| our == named(it))
+        });
+        let (his, others): (Vec<&Value>, Vec<&Value>) = ours.partition(is_his);
+        let takes = !his.is_empty() && self.dice.percent(60);
+        let from = if takes || others.is_empty() {
+            &his
+        } else {
+            &others
+        };
+        let tenant = self.dice.pick(from);
+        let mut owners = entries(&tenant["spec"]["owners"]).to_vec();
+        let path = format!("{TENANTS}/{}", named(tenant));
+        if takes {
+            owners.retain(|owner| owner["name"] != name.as_str());
+            let patch = json!({"spec": {"owners": owners}});
+            let before = self.dice.between(3, 12);
+            self.stir(named(tenant), before).await;
+            self.world.merge(&path, &patch).await;
+            self.stir(named(tenant), 2).await;
+        } else {
             owners.push(json!({"kind": "User", "name": name}));
+            let patch = json!({"spec": {"owners": owners}});
+            self.world.merge(&path, &patch).await;
         }
-        let patch = json!({"spec": {"owners": owners}});
-        self.world.merge(&path, &patch).await;
+    }
+
+    /// Changes what is in the namespaces of `tenant`, and these themselves, so often: more than slow clients take.
+    async fn stir(&self, tenant: &str, times: usize) {
+        let prefix = format!("{tenant}-");
+        for plural in ["namespaces", "configmaps"] {
+            let kind = Kind::of(plural);
+            let listed = self.world.admin(Method::GET, &kind.path(), None).await;
+            let listed = listed.unwrap();
+            let keys = entries(&listed["items"]).iter().map(key);
+            let theirs: Vec<String> = keys.filter(|key| key.starts_with(&prefix)).collect();
+            for time in 0..times {
+                let patch = note("stirred", time);
+                let patches = theirs.iter().take(6).map(|key| {
+                    let path = path_of(kind, key);
+                    let patch = &patch;
+                    // It may be gone by now.
+                    async move { drop(self.world.try_merge(&path, patch).await) }
+                });
+                futures_util::future::join_all(patches).await;
+            }
+        }
     }
 
     async fn begin(&mut self, fault: Fault) {
