@@ -319,7 +319,8 @@ impl World {
             Side::Demo(world) => world.service_account_token(namespace, name),
             Side::Real(_) => {
                 let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
-                let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+                let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+                    "spec": {"expirationSeconds": 86_400}});
                 let answer = self
                     .admin(Method::POST, &path, Some(&request))
                     .await

@@ -59,8 +59,16 @@ pub struct Lines {
     pub judged: Option<Judged>,
     pub ledger: Arc<Ledger>,
     pub dice: Dice,
+    pub mood: Arc<Mood>,
+}
+
+/// What clients are told about the turn.
+#[derive(Default)]
+pub struct Mood {
     /// Whether even the slow hurry, since what they hold is waited for.
-    pub hurry: Arc<AtomicBool>,
+    pub hurry: AtomicBool,
+    /// Whether nothing goes wrong: then humans are shown the change itself, and their watches of namespaces go on.
+    pub calm: AtomicBool,
 }
 
 /// How a stream ended.
@@ -158,19 +166,25 @@ impl Lines {
         if answer.status != StatusCode::OK {
             return None;
         }
-        let (mut unread, mut place) = (BytesMut::new(), answer.place());
+        let (mut unread, calm) = (BytesMut::new(), self.mood.calm.load(Ordering::Relaxed));
+        // Of the frame before the one that is read: when that one could be sent, hyper took the next.
+        let (mut asked, mut place) = (answer.place(), answer.place());
         while let Some(data) = answer.body.data().await {
             let data = data.ok()?;
             unread.extend_from_slice(&data);
             while let Some(end) = unread.iter().position(|&byte| byte == b'\n') {
                 let line = unread.split_to(end + 1);
                 let event: Value = serde_json::from_slice(&line).unwrap();
-                if let Some(end) = self.apply(&event, Some(place), position) {
+                if let Some(end) = self.apply(&event, Some(asked), position) {
+                    if calm && place.byte > 0 {
+                        self.should_have_gone_on();
+                    }
                     return Some(end);
                 }
+                asked = place;
                 place.byte += u64::try_from(line.len()).unwrap();
             }
-            if is_slow && !self.hurry.load(Ordering::Relaxed) {
+            if is_slow && !self.mood.hurry.load(Ordering::Relaxed) {
                 tokio::time::sleep(SLOW).await;
             }
             if let Some(judged) = &self.judged {
@@ -225,7 +239,8 @@ impl Lines {
             "ADDED" => drop(self.store.put(key(object), version(object).to_owned())),
             "MODIFIED" => {
                 let known = self.store.put(key(object), version(object).to_owned());
-                if !known {
+                // Who sees all himself: see `quiet.rs` of outages.
+                if !known && self.judged.is_some() {
                     let text = format!("{}: it was never shown {}", self.name, key(object));
                     self.ledger.is_wrong(text);
                 }
@@ -244,6 +259,15 @@ impl Lines {
         None
     }
 
+    /// A watch that was under way was told to begin anew.
+    fn should_have_gone_on(&self) {
+        let is_followed = self.reader == Reader::Human && self.kind.plural == "namespaces";
+        if is_followed && self.judged.is_some() && self.mood.calm.load(Ordering::Relaxed) {
+            let text = format!("{}: a watch that went well was expired", self.name);
+            self.ledger.is_wrong(text);
+        }
+    }
+
     fn judge(&self, object: &Value, place: Place, what: &str) {
         let Some(judged) = &self.judged else {
             return;
@@ -256,9 +280,10 @@ impl Lines {
         self.ledger.judged.one_more();
         if judged.comes_after_the_loss_of(namespace, place) {
             let text = format!(
-                "{}: {what} of {} was handed out when it had been taken away",
+                "{}: {what} of {} at {} was handed out when it had been taken away: {object}",
                 self.name,
-                key(object)
+                key(object),
+                version(object),
             );
             self.ledger.is_wrong(text);
         }

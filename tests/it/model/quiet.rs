@@ -19,9 +19,35 @@ use crate::random::oracle::Expected;
 use crate::random::oracle::Sight;
 use crate::random::rights;
 
-/// What clients of one person who follow one kind should hold; `None`: a list of it is refused, and who holds something
-/// keeps it (threats: "a reflector that gets 403 on its relist keeps its old store").
-type Right = BTreeMap<(usize, &'static str), Option<Objects>>;
+/// By person and kind, what may be held.
+type Right = BTreeMap<(usize, &'static str), Expectation>;
+
+/// What clients of one person who follow one kind may hold.
+enum Expectation {
+    /// A list of it is refused, and who holds something keeps it, as behind the API server itself. Or: he sees all himself,
+    /// and the API server was away. One that has just started refuses what it allows a moment later; a replica believes it
+    /// for a while, the other one may not, and what one of them gave is not what the other goes on from.
+    Anything,
+    This(Objects),
+}
+
+impl Expectation {
+    /// How `held` differs from it, if it does.
+    fn difference(&self, held: &Objects) -> Option<String> {
+        match self {
+            Self::Anything => None,
+            Self::This(objects) => difference(held, objects),
+        }
+    }
+
+    /// Something that is held in any case.
+    fn first(&self) -> Option<&String> {
+        match self {
+            Self::Anything => None,
+            Self::This(objects) => objects.keys().next(),
+        }
+    }
+}
 
 /// How the world is now.
 struct Now {
@@ -37,10 +63,7 @@ impl Model {
         let mut differences = Vec::new();
         for follower in &self.followers {
             let right = &now.right[&(follower.person, follower.kind.plural)];
-            let difference = right
-                .as_ref()
-                .and_then(|right| difference(&follower.store.objects(), right));
-            if let Some(difference) = difference {
+            if let Some(difference) = right.difference(&follower.store.objects()) {
                 differences.push(format!("{}: {difference}", follower.name));
             }
             self.ledger.comparisons.one_more();
@@ -67,8 +90,7 @@ impl Model {
         let now = self.now().await;
         let mut marked = BTreeSet::new();
         for ((_, plural), right) in &now.right {
-            let first = right.as_ref().and_then(|right| right.keys().next());
-            marked.extend(first.map(|key| path_of(Kind::of(plural), key)));
+            marked.extend(right.first().map(|key| path_of(Kind::of(plural), key)));
         }
         let patch = note("quiet", self.turn);
         for path in marked {
@@ -97,21 +119,25 @@ impl Model {
         Now { right, sights }
     }
 
-    async fn expected(&self, cluster: &Cluster, person: usize, kind: &Kind) -> Option<Objects> {
+    async fn expected(&self, cluster: &Cluster, person: usize, kind: &Kind) -> Expectation {
         let who = &self.people[person].who;
         let lists = may(self.world, who, "list", kind, "").await;
         let rights = rights(self.world, who, kind, lists, cluster).await;
-        let all = cluster.all(kind.plural).iter();
-        match Sight::of(cluster, who, true).expects(kind, &rights) {
-            Expected::These(keys) => Some(
-                all.filter(|object| keys.contains(&key(object)))
-                    .map(with_version)
-                    .collect(),
-            ),
+        let all = || cluster.all(kind.plural).iter();
+        let these = |keys: BTreeSet<String>| -> Objects {
+            let shown = all().filter(|object| keys.contains(&key(object)));
+            shown.map(with_version).collect()
+        };
+        let sight = Sight::of(cluster, who, true);
+        match sight.expects(kind, &rights) {
+            Expected::These(keys) => Expectation::This(these(keys)),
             Expected::HisOwn if rights.lists && rights.watches => {
-                Some(all.map(with_version).collect())
+                if self.had_an_outage && !sight.is_left_alone() {
+                    return Expectation::Anything;
+                }
+                Expectation::This(all().map(with_version).collect())
             }
-            Expected::HisOwn => None,
+            Expected::HisOwn => Expectation::Anything,
         }
     }
 }

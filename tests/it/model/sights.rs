@@ -2,8 +2,10 @@
 //!
 //! The rule: **nothing that was handed out while a scope was in force shows a namespace that this scope does not.** That a
 //! frame arrives after a revocation says nothing, since it may have been on its way. So a client that is judged takes
-//! what comes by an HTTP/2 window of its own, a few bytes wide ([`Tap`]): a frame that begins where the window did not yet
-//! reach when the scope came into force was handed out under that scope. No clock is read and nobody waits.
+//! what comes by an HTTP/2 window of its own, a few bytes wide ([`Tap`]). hyper takes a frame from the watch when it can send
+//! the first byte of the one before (`PipeToSendStream` in hyper `src/proto/h2/mod.rs`). So where the window did not yet
+//! reach that byte when a scope came into force, the frame was handed out under that scope. No clock is read and nobody
+//! waits.
 //!
 //! That the scope itself is right is not judged here, but by the stores at quiet points.
 

@@ -3,7 +3,6 @@
 //! A client is added by a variant of [`Client`] and an arm in [`Follower::start`].
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use kube::runtime::watcher;
 
@@ -11,6 +10,7 @@ use super::ledger::Ledger;
 use super::libraries;
 use super::libraries::Running;
 use super::lines::Lines;
+use super::lines::Mood;
 use super::lines::Reader;
 use super::sights::Sights;
 use super::store::Store;
@@ -47,7 +47,7 @@ pub struct Place<'a> {
     pub url: String,
     pub ca: &'a str,
     pub ledger: Arc<Ledger>,
-    pub hurry: Arc<AtomicBool>,
+    pub mood: Arc<Mood>,
 }
 
 /// One client of somebody, following one kind.
@@ -111,7 +111,7 @@ impl Follower {
                     judged: sights.map(Sights::judge),
                     ledger,
                     dice,
-                    hurry: Arc::clone(&place.hurry),
+                    mood: Arc::clone(&place.mood),
                 };
                 Running::Task(tokio::spawn(lines.follow()))
             }

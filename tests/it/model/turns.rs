@@ -98,6 +98,8 @@ impl Model {
     /// Some changes with traffic around them, and `fault` among them.
     pub(super) async fn change(&mut self, fault: Fault) {
         let traffic = self.traffic().await;
+        let is_calm = fault == Fault::Nothing;
+        self.mood.calm.store(is_calm, Ordering::Relaxed);
         self.begin(fault).await;
         for _ in 0..self.dice.between(2, 6) {
             self.step().await;
@@ -217,6 +219,7 @@ impl Model {
     }
 
     async fn amidst(&mut self, fault: Fault) {
+        self.had_an_outage |= matches!(fault, Fault::Restart | Fault::Crash);
         match fault {
             Fault::Compaction => self.world.disturb("/etcd/compact").await,
             Fault::Restart => self.world.disturb("/apiserver/restart?graceful").await,

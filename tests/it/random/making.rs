@@ -26,6 +26,8 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Requests under way at a time.
 pub const AT_ONCE: usize = 8;
+/// How long tokens are good, in seconds: longer than any run.
+const DAY: u32 = 86_400;
 const SUFFIXES: [&str; 4] = ["a", "a-b", "b", "c"];
 
 /// How much there is of everything.
@@ -479,7 +481,8 @@ impl RandomWorld {
             if number == 0 {
                 groups.push(self.world.groups.admins.clone());
             }
-            orders.push(json!({"claims": {"upn": name, "groups": groups}}));
+            let claims = json!({"upn": name, "groups": groups});
+            orders.push(json!({"claims": claims, "lifetimeSeconds": DAY}));
         }
         let mut people = self.log_in(orders).await;
         for (namespace, name) in &self.inventor.accounts {
