@@ -20,6 +20,10 @@ test: ## everything: formatting, lints, unit tests, a real API server, chart, im
 check: ## formatting, lints and the tests without network or sockets
 	tests/tools/test check
 
+.PHONY: soak
+soak: ## checks watches against a model for SOAK_MINUTES (30); SEED=N takes the decisions of an earlier run
+	tests/tools/soak
+
 .PHONY: testbed
 testbed: ## builds and starts the real API server of the tests (ten minutes once, then seconds), until Ctrl-C
 	tests/tools/testbed

@@ -229,6 +229,17 @@ impl Bound {
         self.on.readiness.clone()
     }
 
+    /// Who may prove himself, as this process knows it: a handle.
+    pub fn authn(&self) -> Authn {
+        self.on.authn.clone()
+    }
+
+    /// Who may see what, as this process knows it: a handle, which shows a change at the moment at which requests and open
+    /// watches are judged by it.
+    pub fn tenancy(&self) -> Tenancy {
+        self.on.tenancy.clone()
+    }
+
     /// Runs until `shutdown` completes, then drains: no new connections, requests in flight finish, watches end cleanly.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> drain::Drained {
         let stop = CancellationToken::new();

@@ -46,10 +46,20 @@ impl Proxy {
     ) -> Result<Option<Response<Body>>, Reject> {
         if let Some(holder) = &holder {
             self.ensure_floor(holder).await?;
-            match self.positions.admit_watch(holder, &exchange.options()) {
-                Admit::Pass => {}
-                Admit::Expired => return Ok(Some(expired(exchange.media(&holder.kind, true)?))),
-                Admit::NeedsFloor => return Ok(None),
+            let options = exchange.options();
+            if is_watch(&exchange.what) {
+                match self.positions.admit_watch(holder, &options) {
+                    Admit::Pass => {}
+                    Admit::Expired => {
+                        return Ok(Some(expired(exchange.media(&holder.kind, true)?)));
+                    }
+                    Admit::NeedsFloor => return Ok(None),
+                }
+            } else if self.positions.is_under_floor(holder, options.resumes_at())
+                && exchange.read_consistently()
+            {
+                // It continues a store that was expired, and a cache that lags behind may have nothing newer.
+                return Ok(None);
             }
         }
         let lost = self.answers.lost();

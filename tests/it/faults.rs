@@ -37,10 +37,7 @@ macro_rules! on_the_disturbed_bed {
         mod disturbed {
             $(#[test]
             fn $name() {
-                super::harness::run(async {
-                    let (world, _turn) = super::World::disturbed().await;
-                    super::$name(world).await;
-                });
+                super::harness::run_disturbed(super::harness::TEST, super::$name);
             })+
         }
     };

@@ -8,6 +8,7 @@ pub mod kubectl;
 pub mod metrics;
 pub mod people;
 pub mod proxy;
+pub mod relay;
 pub mod websocket;
 pub mod world;
 
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 /// How long something that must happen may take on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a whole test may take.
-const TEST: Duration = Duration::from_secs(180);
+pub const TEST: Duration = Duration::from_secs(180);
 
 /// One for all tests: the worlds and the proxies in front of them outlive the test that started them.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -43,8 +44,26 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 /// Runs one test.
 pub fn run(test: impl Future<Output = ()>) {
+    run_for(TEST, test);
+}
+
+/// Runs one that may take so long.
+pub fn run_for(longest: Duration, test: impl Future<Output = ()>) {
     RUNTIME.block_on(async {
-        tokio::time::timeout(TEST, test)
+        tokio::time::timeout(longest, test)
+            .await
+            .expect("the test took too long");
+    });
+}
+
+/// Runs one on a world that is disturbed, once it is its turn.
+pub fn run_disturbed<F: Future<Output = ()>>(
+    longest: Duration,
+    test: impl FnOnce(&'static world::World) -> F,
+) {
+    RUNTIME.block_on(async {
+        let (world, _turn) = world::World::disturbed().await;
+        tokio::time::timeout(longest, test(world))
             .await
             .expect("the test took too long");
     });

@@ -38,6 +38,7 @@ mod lifecycle;
 mod lists;
 mod login;
 mod metrics;
+mod model;
 mod opaque;
 mod pages;
 mod passing;

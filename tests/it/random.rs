@@ -3,12 +3,12 @@
 //!
 //! `SEED=… cargo test --test it random` makes the same world again.
 
-mod cluster;
-mod dice;
+pub mod cluster;
+pub mod dice;
 mod invent;
-mod lists;
-mod making;
-mod oracle;
+pub mod lists;
+pub mod making;
+pub mod oracle;
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
@@ -29,8 +29,8 @@ use self::dice::Dice;
 use self::lists::Form;
 use self::lists::Shown;
 use self::making::AT_ONCE;
-use self::making::LATECOMERS;
 use self::making::RandomWorld;
+use self::making::Size;
 use self::oracle::Expected;
 use self::oracle::Rights;
 use self::oracle::Sight;
@@ -44,16 +44,11 @@ in_the_real_world!(every_list_of_a_random_world_shows_exactly_what_is_his,);
 const PATIENCE: Duration = Duration::from_secs(8);
 
 async fn every_list_of_a_random_world_shows_exactly_what_is_his(world: &'static World) {
-    let seed = match std::env::var("SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => RandomState::new().hash_one(()) % 1_000_000_007,
-    };
-    // Shown if the test fails, however it does.
-    eprintln!("SEED={seed}");
-    let mut random = RandomWorld::make(world, Dice::new(seed)).await;
+    let seed = seed();
+    let mut random = RandomWorld::make(world, Dice::new(seed), Size::LARGE).await;
     let entries = Entries::of(world, seed).await;
     entries.catch_up(&mut random).await;
-    let early = random.people.len() - LATECOMERS;
+    let early = random.people.len() - Size::LARGE.latecomers;
     entries.compare(&random.people[..early], 1).await;
     random.delete_a_tenant().await;
     for _ in 0..random.inventor.dice.between(30, 50) {
@@ -61,6 +56,17 @@ async fn every_list_of_a_random_world_shows_exactly_what_is_his(world: &'static 
     }
     entries.catch_up(&mut random).await;
     entries.compare(&random.people, 2).await;
+}
+
+/// What the dice begin with: what the environment says, or something new.
+pub fn seed() -> u64 {
+    let seed = match std::env::var("SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => RandomState::new().hash_one(()) % 1_000_000_007,
+    };
+    // Shown if the test fails, however it does.
+    eprintln!("SEED={seed}");
+    seed
 }
 
 /// Where people come in.
@@ -231,42 +237,61 @@ impl Entries {
             looks.push(Look {
                 who,
                 kind,
-                rights: self.rights(who, kind, &own, cluster).await,
+                rights: rights(
+                    self.world,
+                    who,
+                    kind,
+                    matches!(own, Shown::These(_)),
+                    cluster,
+                )
+                .await,
                 shown,
             });
         }
         looks
     }
+}
 
-    /// What the API server says about his own rights to the list.
-    async fn rights(&self, who: &Person, kind: &Kind, own: &Shown, cluster: &Cluster) -> Rights {
-        let lists = matches!(own, Shown::These(_));
-        let mut rights = Rights {
-            lists,
-            watches: lists && self.may(who, "watch", kind, "").await,
-            lists_in: BTreeSet::new(),
-        };
-        if kind.plural == "configmaps" && !(rights.lists && rights.watches) {
-            for namespace in Sight::of(cluster, who, true).namespaces {
-                if self.may(who, "list", kind, &namespace).await {
-                    rights.lists_in.insert(namespace);
-                }
+/// What the API server says about somebody's own rights to the list of `kind`, which he `lists` or not.
+pub async fn rights(
+    world: &'static World,
+    who: &Person,
+    kind: &Kind,
+    lists: bool,
+    cluster: &Cluster,
+) -> Rights {
+    let mut rights = Rights {
+        lists,
+        watches: lists && may(world, who, "watch", kind, "").await,
+        lists_in: BTreeSet::new(),
+    };
+    if kind.plural == "configmaps" && !(rights.lists && rights.watches) {
+        for namespace in Sight::of(cluster, who, true).namespaces {
+            if may(world, who, "list", kind, &namespace).await {
+                rights.lists_in.insert(namespace);
             }
         }
-        rights
     }
+    rights
+}
 
-    async fn may(&self, who: &Person, verb: &str, kind: &Kind, namespace: &str) -> bool {
-        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {"user": who.name, "groups": who.groups, "resourceAttributes": {
-                "verb": verb, "group": kind.group, "resource": kind.plural, "namespace": namespace,
-            }},
-        });
-        let review = self.world.admin(Method::POST, path, Some(&review)).await;
-        review.unwrap()["status"]["allowed"] == true
-    }
+/// Whether the API server would let him, in `namespace` or everywhere.
+pub async fn may(
+    world: &'static World,
+    who: &Person,
+    verb: &str,
+    kind: &Kind,
+    namespace: &str,
+) -> bool {
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": who.name, "groups": who.groups, "resourceAttributes": {
+            "verb": verb, "group": kind.group, "resource": kind.plural, "namespace": namespace,
+        }},
+    });
+    let review = world.admin(Method::POST, path, Some(&review)).await;
+    review.unwrap()["status"]["allowed"] == true
 }
 
 /// What became of somebody's lists.

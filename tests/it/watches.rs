@@ -31,6 +31,7 @@ in_both_worlds!(
     a_position_that_was_never_handed_out_is_expired,
     a_watch_list_of_nothing_is_complete,
     a_watch_list_ends_its_beginning_with_the_bookmark,
+    who_sees_all_lists_again_from_an_expired_position,
     a_right_to_see_all_widens_a_watch_and_its_end_narrows_it,
 );
 
@@ -312,6 +313,29 @@ async fn a_watch_list_ends_its_beginning_with_the_bookmark(world: &'static World
         told(events.last().unwrap()),
         format!("MODIFIED {}", tenant.namespaces[1])
     );
+}
+
+/// As a reflector does that was told that its position expired: it brings that position along.
+async fn who_sees_all_lists_again_from_an_expired_position(world: &'static World) {
+    let person = world.person().await;
+    world.bind(&person, "view").await;
+    eventually(|| async {
+        let direct = world.direct(&person).get(NAMESPACES).await;
+        let may = direct.status.is_success();
+        may.then_some(()).ok_or_else(|| direct.text())
+    })
+    .await;
+    let caller = world.proxy().await.caller(&person);
+    for accept in [
+        "application/json",
+        "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+    ] {
+        let caller = caller.clone().accepting(accept);
+        let again = caller.get(&format!("{NAMESPACES}?resourceVersion=1")).await;
+        assert_eq!(again.status, 200, "{accept}: {}", again.text());
+        let names = again.names();
+        assert!(names.contains(&"kube-system".to_owned()), "{names:?}");
+    }
 }
 
 async fn a_right_to_see_all_widens_a_watch_and_its_end_narrows_it(world: &'static World) {

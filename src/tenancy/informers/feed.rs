@@ -36,6 +36,9 @@ const GRACE: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_mins(1);
 /// A watch that ends this soon without having said anything is a failure, lest it be opened in a tight loop.
 const TOO_SHORT: Duration = Duration::from_secs(1);
+/// Longest wait before an API server that does not answer is asked again: until then nobody hears of a revocation. Asking
+/// costs it nothing to speak of.
+const LONGEST: Duration = Duration::from_secs(2);
 /// Page size of lists, as client-go's pager has it.
 const PAGE: u32 = 500;
 
@@ -129,7 +132,11 @@ where
                             .await;
                     }
                 }
-                Err(NoList::Failed(trouble)) => log.failed(&trouble),
+                Err(NoList::Failed(trouble)) => {
+                    log.failed(&trouble);
+                    pause_shortly(&mut backoff).await;
+                    continue;
+                }
             }
             pause(&mut backoff).await;
         }
@@ -194,7 +201,7 @@ where
                 End::Resume => {}
                 End::ResumeLater(trouble) => {
                     log.failed(&trouble);
-                    pause(backoff).await;
+                    pause_shortly(backoff).await;
                 }
                 End::Relist(trouble) => return trouble,
             }
@@ -306,6 +313,11 @@ fn end_of(trouble: Trouble) -> End {
         404 | 410 => End::Relist(trouble),
         _ => End::ResumeLater(trouble),
     }
+}
+
+/// Waits a little longer each time, up to [`LONGEST`].
+async fn pause_shortly(backoff: &mut DefaultBackoff) {
+    sleep(backoff.next().map_or(LONGEST, |wait| wait.min(LONGEST))).await;
 }
 
 /// Waits a little longer each time, from 0.8 to 30 seconds, and begins anew after two minutes without trouble.

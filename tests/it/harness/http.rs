@@ -144,6 +144,16 @@ impl Caller {
         self.open_on(stream, method, path, body).await
     }
 
+    /// An answer whose body is still to come, if the server is there and gives one. The connection may go over to another
+    /// protocol.
+    pub async fn try_open(&self, path: &str) -> Option<http::Response<Incoming>> {
+        let stream = TokioIo::new(self.try_connect().await.ok()?);
+        let (mut send, connection) = hyper::client::conn::http1::handshake(stream).await.ok()?;
+        tokio::spawn(connection.with_upgrades());
+        let request = self.request(Method::GET, path, None);
+        send.send_request(request).await.ok()
+    }
+
     async fn open_on(
         &self,
         stream: TlsStream<TcpStream>,
@@ -182,7 +192,7 @@ impl Caller {
         }
         let authority = self.base.authority().unwrap();
         if self.version == http::Version::HTTP_2 {
-            *request.uri_mut() = format!("https://{authority}{path}").parse().unwrap();
+            *request.uri_mut() = self.url(path).parse().unwrap();
         } else {
             *request.uri_mut() = path.parse().unwrap();
             request
@@ -190,6 +200,12 @@ impl Caller {
                 .insert(header::HOST, authority.as_str().parse().unwrap());
         }
         request
+    }
+
+    /// The whole address of `path`.
+    pub fn url(&self, path: &str) -> String {
+        let authority = self.base.authority().unwrap();
+        format!("https://{authority}{path}")
     }
 
     /// A connection, for what is not HTTP as a library writes it.

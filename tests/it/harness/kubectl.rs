@@ -176,6 +176,11 @@ impl Running {
         }
     }
 
+    /// The next line of its output, however long it takes; `None` when it has ended by itself.
+    pub async fn next_line(&mut self) -> Option<String> {
+        self.lines.recv().await
+    }
+
     /// What it says until it ends by itself.
     pub async fn rest(mut self) -> Vec<String> {
         let mut rest = Vec::new();

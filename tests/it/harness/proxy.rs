@@ -4,10 +4,13 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::StatusCode;
+use http::header;
 use kube_tenant_proxy::app;
 use kube_tenant_proxy::app::Tls;
 use kube_tenant_proxy::authn;
+use kube_tenant_proxy::authn::Authn;
 use kube_tenant_proxy::cluster::Cluster;
 use kube_tenant_proxy::config::File;
 use kube_tenant_proxy::drain::Drained;
@@ -16,6 +19,8 @@ use kube_tenant_proxy::listen;
 use kube_tenant_proxy::listen::TlsFiles;
 use kube_tenant_proxy::proxy;
 use kube_tenant_proxy::tenancy;
+use kube_tenant_proxy::tenancy::Presence;
+use kube_tenant_proxy::tenancy::Tenancy;
 use kube_tenant_proxy::upstream;
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
@@ -61,6 +66,10 @@ pub struct Setup {
     pub grace: Duration,
     /// Files to serve with, and the CA that signed them; otherwise a pair made for this proxy alone.
     pub files: Option<(TlsFiles, String)>,
+    /// A pair to serve with, which others may serve with too.
+    pub pair: Option<Serving>,
+    /// Where the API server is for its own calls, informers above all, if that is another way than clients' requests go.
+    pub informers_at: Option<String>,
 }
 
 impl Default for Setup {
@@ -74,6 +83,8 @@ impl Default for Setup {
             rule_status: false,
             grace: Duration::from_secs(10),
             files: None,
+            pair: None,
+            informers_at: None,
         }
     }
 }
@@ -83,6 +94,8 @@ pub struct Proxy {
     pub url: String,
     pub ca: String,
     scraped: SocketAddr,
+    authn: Authn,
+    tenancy: Tenancy,
     stop: CancellationToken,
     run: Mutex<Option<JoinHandle<Drained>>>,
 }
@@ -103,7 +116,7 @@ impl Proxy {
                     ca,
                     certificate,
                     key,
-                } = serving_certificate();
+                } = setup.pair.unwrap_or_else(serving_certificate);
                 (ca, Tls::Pair { certificate, key })
             }
         };
@@ -120,8 +133,12 @@ impl Proxy {
             .rules
             .ignored_groups
             .push(GroupName::parse(&world.groups.admins).unwrap());
+        let mut cluster = Cluster::of(&world.url, &world.ca, &own_token).unwrap();
+        if let Some(url) = &setup.informers_at {
+            cluster.config.cluster_url = url.parse().unwrap();
+        }
         let bound = app::bind(app::Config {
-            cluster: Cluster::of(&world.url, &world.ca, &own_token).unwrap(),
+            cluster,
             authn: settings(&authentication),
             tenancy,
             listen: listen::Settings {
@@ -143,6 +160,7 @@ impl Proxy {
             bound.readiness(),
         );
         let scraped = bound.metrics_address().unwrap().unwrap();
+        let (authn, tenancy) = (bound.authn(), bound.tenancy());
         let stop = CancellationToken::new();
         let run = tokio::spawn(bound.run(stop.clone().cancelled_owned()));
         tokio::time::timeout(super::DEADLINE, readiness.ready())
@@ -152,6 +170,8 @@ impl Proxy {
             url,
             ca,
             scraped,
+            authn,
+            tenancy,
             stop,
             run: Mutex::new(Some(run)),
         };
@@ -184,6 +204,15 @@ impl Proxy {
     /// What its metrics listener says.
     pub async fn metrics(&self) -> Scrape {
         Scrape::of(self.scraped).await
+    }
+
+    /// What the bearer of `token` may see, at the moment at which this proxy judges by it.
+    pub async fn presence(&self, token: &str) -> Presence {
+        let mut headers = HeaderMap::new();
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        headers.insert(header::AUTHORIZATION, bearer);
+        let caller = self.authn.identify(&headers, Ipv4Addr::LOCALHOST.into());
+        self.tenancy.present(&caller.await.unwrap().who)
     }
 
     /// Says that it is time to go, as SIGTERM does.
@@ -240,6 +269,7 @@ fn settings(authentication: &Value) -> authn::Settings {
 }
 
 /// A certificate for this machine, in PEM.
+#[derive(Clone)]
 pub struct Serving {
     pub ca: String,
     pub certificate: String,

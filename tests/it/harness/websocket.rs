@@ -46,6 +46,10 @@ impl Caller {
     }
 }
 
+/// The connection broke off.
+#[derive(Debug)]
+pub struct Broken;
+
 /// A watch over WebSocket.
 pub struct WebSocketWatch {
     /// The subprotocol that the server chose.
@@ -85,6 +89,24 @@ impl WebSocketWatch {
             | Message::Pong(_)
             | Message::Close(_)
             | Message::Frame(_)) => panic!("{other:?} is no JSON"),
+        }
+    }
+
+    /// The next event, of a watch in JSON, however long it takes; an error where the connection broke off.
+    pub async fn try_next(&mut self) -> Result<Option<Value>, Broken> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(Some(serde_json::from_str(&text).unwrap()));
+                }
+                Some(Ok(Message::Close(frame))) => self.closed = frame,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(other @ (Message::Binary(_) | Message::Frame(_)))) => {
+                    panic!("{other:?} is no JSON")
+                }
+                Some(Err(_)) => return Err(Broken),
+                None => return Ok(None),
+            }
         }
     }
 

@@ -285,10 +285,15 @@ impl World {
 
     /// The administrator's merge patch.
     pub async fn merge(&self, path: &str, patch: &Value) {
+        self.try_merge(path, patch).await.unwrap();
+    }
+
+    /// The same of what may be gone.
+    pub async fn try_merge(&self, path: &str, patch: &Value) -> Result<Value, kube::Error> {
         let builder =
             Request::patch(path).header(header::CONTENT_TYPE, "application/merge-patch+json");
         let request = builder.body(patch.to_string().into_bytes()).unwrap();
-        self.admin.request::<Value>(request).await.unwrap();
+        self.admin.request(request).await
     }
 
     /// The administrator deletes something.
@@ -314,7 +319,8 @@ impl World {
             Side::Demo(world) => world.service_account_token(namespace, name),
             Side::Real(_) => {
                 let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
-                let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+                let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+                    "spec": {"expirationSeconds": 86_400}});
                 let answer = self
                     .admin(Method::POST, &path, Some(&request))
                     .await

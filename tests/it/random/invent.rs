@@ -33,6 +33,8 @@ pub struct Inventor {
     /// Namespace and name.
     pub accounts: Vec<(String, String)>,
     pub tenants: Vec<String>,
+    /// Whether some RoleBindings name everybody.
+    pub binds_everybody: bool,
 }
 
 impl Inventor {
@@ -91,7 +93,7 @@ impl Inventor {
                 "User",
                 &format!("system:serviceaccount:{namespace}:{account}"),
             ),
-            18 => of("Group", "system:authenticated"),
+            18 if self.binds_everybody => of("Group", "system:authenticated"),
             _ => of("Group", &format!("system:serviceaccounts:{namespace}")),
         }
     }

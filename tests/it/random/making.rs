@@ -26,20 +26,90 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Requests under way at a time.
 pub const AT_ONCE: usize = 8;
-/// Those of the people who come when the world has changed: whoever may not list all himself is asked again about it
-/// only after a minute, so what is granted then is granted to them.
-pub const LATECOMERS: usize = 12;
-
-const TENANTS_MADE: usize = 30;
-const USERS: usize = 180;
-/// Of the Tenants: in these the operator does nothing, and the test plays its part as it likes.
-const UNMANAGED: std::ops::Range<usize> = 25..30;
-/// Of the Tenants and of the other namespaces: those with service accounts, which must stay.
-const KEPT: usize = 6;
+/// How long tokens are good, in seconds: longer than any run.
+const DAY: u32 = 86_400;
 const SUFFIXES: [&str; 4] = ["a", "a-b", "b", "c"];
+
+/// How much there is of everything.
+pub struct Size {
+    pub users: usize,
+    /// The last of the users: they come when the world has changed. Whoever may not list all himself is asked again about
+    /// it only after a minute, so what is granted then is granted to them.
+    pub latecomers: usize,
+    /// Some users are called like groups and some groups like users: so many, and how far from each other.
+    alike: (usize, usize),
+    groups: usize,
+    /// How many of a hundred users are Capsule's, who are told that there are no namespaces for them instead of being refused.
+    capsule_users: usize,
+    tenants: usize,
+    /// The last of the Tenants: in these the operator does nothing, and the test plays its part as it likes.
+    unmanaged: usize,
+    /// The first of the Tenants, with service accounts, which must stay.
+    kept: usize,
+    /// Namespaces outside all Tenants; the first two have service accounts.
+    free: usize,
+    volumes: usize,
+    /// Of each other kind.
+    objects: usize,
+    /// ProxySettings, and as many GlobalProxySettings.
+    rules: usize,
+    bindings: usize,
+    maps: usize,
+    /// ClusterRoleBindings by which somebody sees all of something himself.
+    rights: usize,
+    /// Whether whoever may list ConfigMaps may watch them there too. Whoever may not is shown them in lists alone.
+    listers_watch: bool,
+    /// Whether some RoleBindings name everybody. Whom they let list more in a namespace learns it a minute later in an open
+    /// watch, since they do not name him.
+    binds_everybody: bool,
+}
+
+impl Size {
+    /// For lists of many people.
+    pub const LARGE: Self = Self {
+        users: 180,
+        latecomers: 12,
+        alike: (4, 10),
+        groups: 30,
+        capsule_users: 50,
+        tenants: 30,
+        unmanaged: 5,
+        kept: 6,
+        free: 8,
+        volumes: 30,
+        objects: 12,
+        rules: 30,
+        bindings: 70,
+        maps: 90,
+        rights: usize::MAX,
+        listers_watch: false,
+        binds_everybody: true,
+    };
+    /// In which every change concerns some of the few.
+    pub const SMALL: Self = Self {
+        users: 12,
+        latecomers: 4,
+        alike: (1, 3),
+        groups: 5,
+        capsule_users: 80,
+        tenants: 8,
+        unmanaged: 2,
+        kept: 2,
+        free: 3,
+        volumes: 6,
+        objects: 4,
+        rules: 6,
+        bindings: 14,
+        maps: 30,
+        rights: 1,
+        listers_watch: true,
+        binds_everybody: false,
+    };
+}
 
 pub struct RandomWorld {
     world: &'static World,
+    size: Size,
     pub inventor: Inventor,
     pub people: Vec<Person>,
     tenants: Vec<Tenant>,
@@ -70,11 +140,12 @@ struct Place {
 }
 
 impl RandomWorld {
-    pub async fn make(world: &'static World, dice: Dice) -> Self {
+    pub async fn make(world: &'static World, dice: Dice, size: Size) -> Self {
         let tag = format!("w{}", unique());
         let mut random = Self {
             world,
-            inventor: inventor(dice, tag),
+            inventor: inventor(dice, tag, &size),
+            size,
             people: Vec::new(),
             tenants: Vec::new(),
             namespaces: Vec::new(),
@@ -121,17 +192,22 @@ impl RandomWorld {
         let mut objects = Vec::new();
         for kind in classes_and_such() {
             let count = if kind.plural == "persistentvolumes" {
-                30
+                self.size.volumes
             } else {
-                12
+                self.size.objects
             };
             for _ in 0..count {
                 objects.push(self.new_object(kind));
             }
         }
         let all = || KINDS.iter().filter(|kind| kind.plural != "configmaps");
+        let lister: &[&str] = if self.size.listers_watch {
+            &["get", "list", "watch"]
+        } else {
+            &["get", "list"]
+        };
         let mut roles = vec![
-            role("lister", "", "configmaps", &["get", "list"]),
+            role("lister", "", "configmaps", lister),
             role("getter", "", "configmaps", &["get"]),
             role("secrets", "", "secrets", &["list"]),
             role("all", "*", "*", &["list", "watch"]),
@@ -155,7 +231,7 @@ impl RandomWorld {
     async fn make_tenants(&mut self) {
         let mut objects = Vec::new();
         for (number, name) in self.inventor.tenants.clone().into_iter().enumerate() {
-            let is_managed = !UNMANAGED.contains(&number);
+            let is_managed = number + self.size.unmanaged < self.size.tenants;
             let mut spec = self.offers();
             spec.insert("owners".to_owned(), self.inventor.owners(is_managed));
             let labels = self.inventor.labels(Kind::of("tenants"));
@@ -171,7 +247,7 @@ impl RandomWorld {
             self.tenants.push(Tenant {
                 name,
                 is_managed,
-                is_kept: number < KEPT,
+                is_kept: number < self.size.kept,
             });
         }
         self.create_all(objects).await;
@@ -193,7 +269,7 @@ impl RandomWorld {
                 objects.push(self.new_namespace(name, is_kept, Some(&tenant)).await);
             }
         }
-        for number in 0..8 {
+        for number in 0..self.size.free {
             let name = format!("{}-f{number}", self.inventor.tag);
             objects.push(self.new_namespace(name, number < 2, None).await);
         }
@@ -308,20 +384,20 @@ impl RandomWorld {
 
     async fn make_rules(&mut self) {
         let mut objects = Vec::new();
-        for _ in 0..30 {
+        for _ in 0..self.size.rules {
             objects.push(self.new_setting());
         }
-        for _ in 0..30 {
+        for _ in 0..self.size.rules {
             objects.push(self.new_global());
         }
-        for _ in 0..70 {
+        for _ in 0..self.size.bindings {
             objects.push(self.new_binding());
         }
-        for _ in 0..90 {
+        for _ in 0..self.size.maps {
             objects.push(self.new_map());
         }
         let plurals: Vec<String> = KINDS.iter().map(|kind| kind.plural.to_owned()).collect();
-        let early = self.inventor.users.len() - LATECOMERS;
+        let early = self.inventor.users.len() - self.size.latecomers;
         let mut roles = vec![
             "all".to_owned(),
             "all-list".to_owned(),
@@ -339,6 +415,7 @@ impl RandomWorld {
         for (number, role) in roles
             .iter()
             .filter(|role| !role.starts_with("configmaps"))
+            .take(self.size.rights)
             .enumerate()
         {
             let subject = match number % 4 {
@@ -352,7 +429,7 @@ impl RandomWorld {
             objects.push(self.new_right(role, &subject));
         }
         self.create_all(objects).await;
-        for number in UNMANAGED {
+        for number in (0..self.size.tenants).rev().take(self.size.unmanaged).rev() {
             let tenant = self.inventor.tenants[number].clone();
             self.claim(&tenant).await;
         }
@@ -398,13 +475,14 @@ impl RandomWorld {
         for (number, name) in self.inventor.users.clone().into_iter().enumerate() {
             let count = self.inventor.dice.between(0, 3);
             let mut groups = self.inventor.dice.picks(count, &self.inventor.groups);
-            if self.inventor.dice.percent(50) {
+            if self.inventor.dice.percent(self.size.capsule_users) {
                 groups.push(self.world.groups.users.clone());
             }
             if number == 0 {
                 groups.push(self.world.groups.admins.clone());
             }
-            orders.push(json!({"claims": {"upn": name, "groups": groups}}));
+            let claims = json!({"upn": name, "groups": groups});
+            orders.push(json!({"claims": claims, "lifetimeSeconds": DAY}));
         }
         let mut people = self.log_in(orders).await;
         for (namespace, name) in &self.inventor.accounts {
@@ -547,8 +625,13 @@ impl RandomWorld {
     }
 
     async fn step_bindings(&mut self) {
-        let place = self.inventor.dice.roll(self.bindings.len());
-        match self.inventor.dice.roll(3) {
+        let what = if self.bindings.is_empty() {
+            0
+        } else {
+            self.inventor.dice.roll(3)
+        };
+        let place = self.inventor.dice.roll(self.bindings.len().max(1));
+        match what {
             0 => {
                 let binding = self.new_binding();
                 self.create(binding).await;
@@ -564,8 +647,13 @@ impl RandomWorld {
     }
 
     async fn step_settings(&mut self) {
-        let place = self.inventor.dice.roll(self.settings.len());
-        match self.inventor.dice.roll(3) {
+        let what = if self.settings.is_empty() {
+            0
+        } else {
+            self.inventor.dice.roll(3)
+        };
+        let place = self.inventor.dice.roll(self.settings.len().max(1));
+        match what {
             0 => {
                 let setting = self.new_setting();
                 self.create(setting).await;
@@ -581,8 +669,13 @@ impl RandomWorld {
     }
 
     async fn step_globals(&mut self) {
-        let place = self.inventor.dice.roll(self.globals.len());
-        match self.inventor.dice.roll(3) {
+        let what = if self.globals.is_empty() {
+            0
+        } else {
+            self.inventor.dice.roll(3)
+        };
+        let place = self.inventor.dice.roll(self.globals.len().max(1));
+        match what {
             0 => {
                 let global = self.new_global();
                 self.create(global).await;
@@ -608,7 +701,7 @@ impl RandomWorld {
                     .retain(|it| *it != name);
                 self.world.delete(&format!("{}/{name}", kind.path())).await;
             }
-            (1, _) => {
+            (1, _) if !self.maps.is_empty() => {
                 let place = self.inventor.dice.roll(self.maps.len());
                 self.world.delete(&self.maps.swap_remove(place)).await;
             }
@@ -626,7 +719,10 @@ impl RandomWorld {
             return;
         }
         let users = &self.inventor.users;
-        let late = self.inventor.dice.pick(&users[users.len() - LATECOMERS..]);
+        let late = self
+            .inventor
+            .dice
+            .pick(&users[users.len() - self.size.latecomers..]);
         let kind = &KINDS[self.inventor.dice.roll(KINDS.len() - 1)];
         let role = self.inventor.dice.pick(&[
             "all".to_owned(),
@@ -658,7 +754,7 @@ impl RandomWorld {
     }
 
     /// Waits until the operator has done its part, and namespaces that were deleted are gone.
-    pub async fn settle(&self) {
+    pub async fn settle(&mut self) {
         eventually(|| async {
             let list = async |path: &str| {
                 let list = self.world.admin(Method::GET, path, None).await.unwrap();
@@ -696,6 +792,7 @@ impl RandomWorld {
             }
         })
         .await;
+        self.leaving.clear();
     }
 }
 
@@ -758,17 +855,20 @@ pub struct Marker {
     pub namespace: String,
 }
 
-fn inventor(dice: Dice, tag: String) -> Inventor {
+fn inventor(dice: Dice, tag: String, size: &Size) -> Inventor {
     let name = |infix: &str, number: usize| format!("{tag}-{infix}{number:02}");
-    let mut users: Vec<String> = (0..USERS)
+    let mut users: Vec<String> = (0..size.users)
         .map(|it| format!("{}@example.com", name("u", it)))
         .collect();
-    let mut groups: Vec<String> = (0..30).map(|it| name("g", it)).collect();
-    // Some users are called like groups, and some groups like users.
-    users.splice(10..14, groups[..4].to_vec());
-    groups.extend(users[20..24].to_vec());
-    let tenants: Vec<String> = (0..TENANTS_MADE).map(|it| name("t", it)).collect();
-    let mut places: Vec<String> = tenants[..KEPT].iter().map(|it| format!("{it}-a")).collect();
+    let mut groups: Vec<String> = (0..size.groups).map(|it| name("g", it)).collect();
+    let (alike, apart) = size.alike;
+    users.splice(apart..apart + alike, groups[..alike].to_vec());
+    groups.extend(users[2 * apart..2 * apart + alike].to_vec());
+    let tenants: Vec<String> = (0..size.tenants).map(|it| name("t", it)).collect();
+    let mut places: Vec<String> = tenants[..size.kept]
+        .iter()
+        .map(|it| format!("{it}-a"))
+        .collect();
     places.extend((0..2).map(|it| format!("{tag}-f{it}")));
     let account = |place: &String| ["bot", "ci"].map(|name| (place.clone(), name.to_owned()));
     Inventor {
@@ -778,6 +878,7 @@ fn inventor(dice: Dice, tag: String) -> Inventor {
         groups,
         tenants,
         tag,
+        binds_everybody: size.binds_everybody,
     }
 }
 

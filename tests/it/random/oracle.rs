@@ -54,6 +54,11 @@ pub struct Sight<'a> {
 }
 
 impl<'a> Sight<'a> {
+    /// Whether he is forwarded untouched.
+    pub fn is_left_alone(&self) -> bool {
+        self.is_ignored
+    }
+
     /// What a list of `kind` shows him.
     pub fn expects(&self, kind: &Kind, rights: &Rights) -> Expected {
         // Never less than without the proxy.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,10 +48,10 @@ type options struct {
 // Run runs the program named by the first argument.
 func Run(args []string) error {
 	programs := map[string]func(context.Context, *options, *output) error{
-		"informer": informer, "retrywatch": retryWatch, "list": list,
+		"informer": informer, "reflect": reflect, "retrywatch": retryWatch, "retry": retry, "list": list,
 	}
 	if len(args) == 0 || programs[args[0]] == nil {
-		return errors.New("there are the programs informer, retrywatch and list")
+		return errors.New("there are the programs informer, reflect, retrywatch, retry and list")
 	}
 	o, err := parse(args[0], args[1:])
 	if err != nil {
@@ -220,14 +221,25 @@ func (o *options) typed() (kubernetes.Interface, error) {
 
 // event is one line of output.
 type event struct {
-	Event   string   `json:"event"`
-	Name    string   `json:"name,omitempty"`
-	Keys    []string `json:"keys"`
-	Version string   `json:"resourceVersion,omitempty"`
-	Pages   int      `json:"pages,omitempty"`
-	Error   string   `json:"error,omitempty"`
-	Code    int32    `json:"code,omitempty"`
-	Reason  string   `json:"reason,omitempty"`
+	Event string   `json:"event"`
+	Name  string   `json:"name,omitempty"`
+	Keys  []string `json:"keys"`
+	// Objects is the resourceVersion of each.
+	Objects map[string]string `json:"objects,omitempty"`
+	Version string            `json:"resourceVersion,omitempty"`
+	Pages   int               `json:"pages,omitempty"`
+	Error   string            `json:"error,omitempty"`
+	Code    int32             `json:"code,omitempty"`
+	Reason  string            `json:"reason,omitempty"`
+}
+
+// failure describes what went wrong.
+func failure(err error) event {
+	e := event{Event: "watch-error", Error: err.Error(), Reason: string(apierrors.ReasonForError(err))}
+	if status, ok := err.(apierrors.APIStatus); ok {
+		e.Code = status.Status().Code
+	}
+	return e
 }
 
 // output prints events, one at a time.

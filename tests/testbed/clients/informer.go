@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
@@ -22,10 +21,8 @@ func informer(ctx context.Context, o *options, out *output) error {
 	}
 	keys := func() []string { return shared.GetStore().ListKeys() }
 	err = shared.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-		e := event{Event: "watch-error", Keys: keys(), Error: err.Error(), Reason: string(apierrors.ReasonForError(err))}
-		if status, ok := err.(apierrors.APIStatus); ok {
-			e.Code = status.Status().Code
-		}
+		e := failure(err)
+		e.Keys = keys()
 		out.print(e)
 	})
 	if err != nil {

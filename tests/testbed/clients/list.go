@@ -101,11 +101,7 @@ func applied(change watch.Event, store map[string]bool) event {
 	case watch.Bookmark:
 		e.Event, e.Name = "bookmark", ""
 	case watch.Error:
-		err := apierrors.FromObject(change.Object)
-		e = event{Event: "watch-error", Error: err.Error(), Reason: string(apierrors.ReasonForError(err))}
-		if status, ok := err.(apierrors.APIStatus); ok {
-			e.Code = status.Status().Code
-		}
+		e = failure(apierrors.FromObject(change.Object))
 	}
 	for key := range store {
 		e.Keys = append(e.Keys, key)
