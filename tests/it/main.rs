@@ -52,6 +52,7 @@ mod rules;
 mod secrecy;
 mod selectors;
 mod sight;
+mod statements;
 mod streams;
 mod tenants;
 mod tokens;

@@ -109,7 +109,8 @@ where
     pub(super) async fn run(self, ready: ReadyHandle) {
         let mut ready = Some(ready);
         let mut log = Log::new(self.source);
-        let mut backoff = DefaultBackoff::default();
+        // Apart, so that an outage does not put off the list that is due after it.
+        let (mut outage, mut backoff) = (DefaultBackoff::default(), DefaultBackoff::default());
         // A kind that was there and is said not to be is asked for once more: an API server that has just started may
         // not have heard of it yet.
         let mut missed = true;
@@ -121,7 +122,7 @@ where
                     self.tell(Event::Reset(self.source, listed.facts), ready.take())
                         .await;
                     let trouble = self
-                        .watch(listed.api, listed.version, &mut log, &mut backoff)
+                        .watch(listed.api, listed.version, &mut log, &mut outage)
                         .await;
                     tracing::debug!(source = self.source.as_str(), %trouble, "listing anew");
                 }
@@ -134,7 +135,7 @@ where
                 }
                 Err(NoList::Failed(trouble)) => {
                     log.failed(&trouble);
-                    pause_shortly(&mut backoff).await;
+                    pause_shortly(&mut outage).await;
                     continue;
                 }
             }
@@ -194,14 +195,14 @@ where
         api: &Api<K>,
         mut version: String,
         log: &mut Log,
-        backoff: &mut DefaultBackoff,
+        outage: &mut DefaultBackoff,
     ) -> Trouble {
         loop {
             match self.watch_once(api, &mut version, log).await {
                 End::Resume => {}
                 End::ResumeLater(trouble) => {
                     log.failed(&trouble);
-                    pause_shortly(backoff).await;
+                    pause_shortly(outage).await;
                 }
                 End::Relist(trouble) => return trouble,
             }
@@ -316,8 +317,8 @@ fn end_of(trouble: Trouble) -> End {
 }
 
 /// Waits a little longer each time, up to [`LONGEST`].
-async fn pause_shortly(backoff: &mut DefaultBackoff) {
-    sleep(backoff.next().map_or(LONGEST, |wait| wait.min(LONGEST))).await;
+async fn pause_shortly(outage: &mut DefaultBackoff) {
+    sleep(outage.next().map_or(LONGEST, |wait| wait.min(LONGEST))).await;
 }
 
 /// Waits a little longer each time, from 0.8 to 30 seconds, and begins anew after two minutes without trouble.
