@@ -19,7 +19,9 @@ mod store;
 mod team;
 mod turns;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -69,6 +71,8 @@ struct Model {
     turn: usize,
     /// Whether the API server was away.
     had_an_outage: bool,
+    /// Who has ever seen all of a kind himself, when the world rested.
+    saw_all: Mutex<BTreeSet<(usize, &'static str)>>,
 }
 
 /// Somebody who is watched for.
@@ -135,6 +139,7 @@ impl Model {
             mood: Arc::default(),
             turn: 0,
             had_an_outage: false,
+            saw_all: Mutex::default(),
         };
         model.gather(&dice).await;
         for which in 0..2 {

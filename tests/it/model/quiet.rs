@@ -26,7 +26,9 @@ type Right = BTreeMap<(usize, &'static str), Expectation>;
 enum Expectation {
     /// A list of it is refused, and who holds something keeps it, as behind the API server itself. Or: he sees all himself,
     /// and the API server was away. One that has just started refuses what it allows a moment later; a replica believes it
-    /// for a while, the other one may not, and what one of them gave is not what the other goes on from.
+    /// for a while, the other one may not, and what one of them gave is not what the other goes on from. Or: he saw all
+    /// himself, and no longer may. The API server judges a watch when it begins, and nothing tells of ClusterRoleBindings:
+    /// what is open goes on.
     Anything,
     This(Objects),
 }
@@ -129,6 +131,14 @@ impl Model {
             shown.map(with_version).collect()
         };
         let sight = Sight::of(cluster, who, true);
+        let key = (person, kind.plural);
+        let mut saw_all = self.saw_all.lock().unwrap();
+        if rights.lists && rights.watches {
+            saw_all.insert(key);
+        } else if saw_all.contains(&key) {
+            return Expectation::Anything;
+        }
+        drop(saw_all);
         match sight.expects(kind, &rights) {
             Expected::These(keys) => Expectation::This(these(keys)),
             Expected::HisOwn if rights.lists && rights.watches => {
