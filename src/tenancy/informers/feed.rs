@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::api::WatchEvent;
 use kube::api::WatchParams;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::DefaultBackoff;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -39,6 +40,9 @@ const TOO_SHORT: Duration = Duration::from_secs(1);
 /// Longest wait before an API server that does not answer is asked again: until then nobody hears of a revocation. Asking
 /// costs it nothing to speak of.
 const LONGEST: Duration = Duration::from_secs(2);
+/// A source that was followed for so long begins its waits anew. kube's own measure is two minutes without trouble: an API
+/// server that is restarted more often than that would be listed from ever later, up to a minute.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Page size of lists, as client-go's pager has it.
 const PAGE: u32 = 500;
 
@@ -121,10 +125,14 @@ where
                     log.followed();
                     self.tell(Event::Reset(self.source, listed.facts), ready.take())
                         .await;
+                    let begin = Instant::now();
                     let trouble = self
                         .watch(listed.api, listed.version, &mut log, &mut outage)
                         .await;
                     tracing::debug!(source = self.source.as_str(), %trouble, "listing anew");
+                    if begin.elapsed() >= SETTLED {
+                        backoff.reset();
+                    }
                 }
                 Err(NoList::NoSuchKind) => {
                     if std::mem::replace(&mut missed, true) {
@@ -321,7 +329,7 @@ async fn pause_shortly(outage: &mut DefaultBackoff) {
     sleep(outage.next().map_or(LONGEST, |wait| wait.min(LONGEST))).await;
 }
 
-/// Waits a little longer each time, from 0.8 to 30 seconds, and begins anew after two minutes without trouble.
+/// Waits a little longer each time, from 0.8 to 30 seconds and more, and begins anew after two minutes without trouble.
 async fn pause(backoff: &mut DefaultBackoff) {
     sleep(backoff.next().unwrap_or(ANSWER)).await;
 }

@@ -181,18 +181,6 @@ impl Running {
         self.lines.recv().await
     }
 
-    /// What it says until it ends by itself.
-    pub async fn rest(mut self) -> Vec<String> {
-        let mut rest = Vec::new();
-        loop {
-            match tokio::time::timeout(DEADLINE, self.lines.recv()).await {
-                Ok(Some(line)) => rest.push(line),
-                Ok(None) => return rest,
-                Err(_) => panic!("it does not end: {}", self.end()),
-            }
-        }
-    }
-
     /// Ends it; what it had to complain about.
     fn end(&mut self) -> String {
         let _ended = self.process.kill();
