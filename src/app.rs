@@ -23,7 +23,6 @@ use crate::listen;
 use crate::listen::TlsFiles;
 use crate::listen::TlsSource;
 use crate::metrics::Metrics;
-use crate::policy::Plan;
 use crate::proxy;
 use crate::proxy::Foundations;
 use crate::proxy::Pages;
@@ -147,7 +146,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             own_token: Arc::new(config.cluster.own_token),
             pages: Arc::new(Pages::new().context("the system gives no random bytes")?),
             readiness: readiness.clone(),
-            metrics: Arc::new(Metrics::new(&Plan::NAMES)),
+            counts: Arc::default(),
             drain: watcher,
             tasks: TaskTracker::new(),
         },
@@ -177,6 +176,28 @@ impl Bound {
         self.probe.as_ref().map(listen::Bound::address).transpose()
     }
 
+    /// Where Prometheus scrapes, if anywhere.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn metrics_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.scrape.as_ref().map(listen::Bound::address).transpose()
+    }
+
+    /// What Prometheus is told. It holds no watcher of the drain: whoever scrapes holds up no shutdown.
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::default();
+        let (counts, authn) = (Arc::clone(&self.on.counts), self.on.authn.clone());
+        metrics.add(move |sheet| counts.families(sheet));
+        metrics.add(move |sheet| authn.families(sheet));
+        let (tenancy, upstream) = (self.on.tenancy.clone(), Arc::clone(&self.on.upstream));
+        metrics.add(move |sheet| tenancy.families(sheet));
+        metrics.add(move |sheet| upstream.stats().families(sheet));
+        let clients = self.main.stats();
+        metrics.add(move |sheet| clients.families(sheet));
+        metrics
+    }
+
     /// What is still missing before requests can be answered.
     pub fn readiness(&self) -> Readiness {
         self.on.readiness.clone()
@@ -193,6 +214,7 @@ impl Bound {
             let writing = rule_status.keep_current();
             background.spawn(stop.clone().run_until_cancelled_owned(writing));
         }
+        let metrics = self.metrics();
         let Self {
             main,
             probe,
@@ -205,7 +227,7 @@ impl Bound {
             starting,
             ..
         } = self;
-        let (readiness, metrics) = (on.readiness.clone(), Arc::clone(&on.metrics));
+        let readiness = on.readiness.clone();
         let watcher = on.drain.clone();
         let tasks = on.tasks.clone();
         let first_position = on.readiness.handle("first position");
@@ -233,6 +255,7 @@ impl Bound {
             )));
         }
         if let Some(scrape) = scrape {
+            let metrics = Arc::new(metrics);
             let handler = move |request, _connection| {
                 std::future::ready(admin::metrics(&request, || metrics.render()))
             };

@@ -38,7 +38,6 @@ use tokio::time::Instant;
 
 use self::cache::Cache;
 use self::counters::Counters;
-pub use self::counters::Counts;
 use self::keyring::fetch::ClientError;
 use self::keyring::schedule::Pace;
 use self::prove::Known;
@@ -55,6 +54,7 @@ use crate::identity::Caller;
 use crate::identity::Credential;
 use crate::identity::Identity;
 use crate::identity::UpstreamMode;
+use crate::metrics::Sheet;
 
 /// Most users about whose two names it is remembered that a line was logged.
 const TOLD: u64 = 4_096;
@@ -264,21 +264,41 @@ impl Authn {
         }
     }
 
-    /// Identities remembered at present, about. For a gauge.
-    pub fn remembered(&self) -> u64 {
-        self.0.cache.remembered()
-    }
-
-    /// What was counted since the start.
-    pub fn counts(&self) -> Counts {
-        self.0.counters.read()
-    }
-
-    /// Each issuer and the age of its keys, if they were ever fetched. For a gauge.
-    pub fn key_ages(&self) -> Vec<(AuthenticatorId, Option<Duration>)> {
+    /// Each issuer and the age of its keys, if they were ever fetched.
+    fn key_ages(&self) -> impl Iterator<Item = (&AuthenticatorId, Option<Duration>)> {
         let now = Instant::now();
-        let age = |known: &Known| (known.rules.id.clone(), known.keyring.age(now));
-        self.0.issuers.iter().map(age).collect()
+        let age = move |known: &'_ Known| known.keyring.age(now);
+        let issuers = self.0.issuers.iter();
+        issuers.map(move |known| (&known.rules.id, age(known)))
+    }
+
+    /// What was counted since the start, and what is known now.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn families(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        self.0.counters.families(sheet)?;
+        if let Some(reviews) = &self.0.reviews {
+            let asked = reviews.asked().read();
+            sheet.counter(
+                "token_reviews",
+                "TokenReviews sent to the API server; who asks about the same token at once shares one",
+                asked.map(|(outcome, count)| ([("outcome", outcome)], count)),
+            )?;
+        }
+        sheet.gauge(
+            "identity_cache_entries",
+            "Identities remembered, about",
+            [([], self.0.cache.remembered())],
+        )?;
+        let ages = self
+            .key_ages()
+            .filter_map(|(issuer, age)| Some(([("issuer", issuer.as_str())], age?.as_secs_f64())));
+        sheet.gauge(
+            "issuer_keys_age_seconds",
+            "Time since an issuer's keys were fetched, by its place in the configuration",
+            ages,
+        )
     }
 }
 

@@ -7,6 +7,7 @@ mod connection;
 pub mod self_signed;
 mod tls;
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ pub use self::tls::TlsFiles;
 pub use self::tls::TlsSource;
 use crate::body::Body;
 use crate::drain::Watcher;
+use crate::metrics::Sheet;
 pub use crate::socket::ConnInfo;
 
 /// Connections that the kernel completes for us while we are busy.
@@ -88,6 +90,31 @@ pub struct Stats {
     pub without_certificate: AtomicU64,
     /// Connections ended because no request came in time, or none for too long.
     pub idled_out: AtomicU64,
+}
+
+impl Stats {
+    /// Writes them down.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn families(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        sheet.counter(
+            "connections_accepted",
+            "Connections of clients",
+            [([], read(&self.accepted))],
+        )?;
+        let given_up = [
+            ("handshake", &self.handshakes_failed),
+            ("no_certificate", &self.without_certificate),
+            ("idle", &self.idled_out),
+        ];
+        sheet.counter(
+            "connections_given_up",
+            "Connections of clients that were ended here before a request, or between two",
+            given_up.map(|(reason, counter)| ([("reason", reason)], read(counter))),
+        )
+    }
 }
 
 /// A socket that is taken, and accepts once it is served.

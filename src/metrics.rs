@@ -1,77 +1,163 @@
-//! Counters of what was answered and why not. Labels come from enums, never from a request.
+//! What Prometheus is told, in OpenMetrics text. Every module counts for itself, in atomics, and writes its families on a
+//! [`Sheet`] when somebody asks.
+//!
+//! Labels come from enums and from the order of a configuration, never from a request: no user, group, namespace, object
+//! or path may stand here, since whoever scrapes is no tenant's friend, and a label per user has no bound.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::fmt;
+use std::fmt::Debug;
 
-use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::EncodeCounterValue;
+use prometheus_client::encoding::EncodeGaugeValue;
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
 
-/// The status codes that fit into a response; beyond 599 they are the invention of somebody behind `…/proxy/…`.
-const CODES: std::ops::Range<u16> = 100..1000;
+/// The media type of [`Metrics::render`]. Prometheus 3 reads nothing that does not say what it is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The counters. A request answered is one addition without a lock; only refusals share one.
+/// What our names begin with.
+const PREFIX: &str = "kube_tenant_proxy";
+
+/// All families there are.
 #[derive(Debug)]
-pub struct Metrics {
-    /// By plan, then by code.
-    answered: BTreeMap<&'static str, Box<[AtomicU64]>>,
-    refused: Mutex<BTreeMap<&'static str, u64>>,
+pub struct Metrics(Registry);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self(Registry::with_prefix(PREFIX))
+    }
 }
 
 impl Metrics {
-    /// Zeros. `plans` are the names that [`Metrics::answered`] knows; the empty one, of what ended before it was
-    /// decided, is always among them.
-    pub fn new(plans: &[&'static str]) -> Self {
-        let row = || CODES.map(|_| AtomicU64::new(0)).collect();
-        let plans = plans.iter().copied().chain([""]);
-        Self {
-            answered: plans.map(|plan| (plan, row())).collect(),
-            refused: Mutex::default(),
-        }
+    /// Adds the families that `families` writes, at each scrape anew.
+    pub fn add(
+        &mut self,
+        families: impl Fn(&mut Sheet<'_>) -> fmt::Result + Send + Sync + 'static,
+    ) {
+        self.0.register_collector(Box::new(Families(families)));
     }
 
-    /// A request was answered with `code` under `plan`.
-    pub fn answered(&self, plan: &'static str, code: StatusCode) {
-        let counter = usize::from(code.as_u16())
-            .checked_sub(CODES.start.into())
-            .and_then(|index| self.answered.get(plan)?.get(index));
-        debug_assert!(counter.is_some(), "no counter for {plan} {code}");
-        if let Some(counter) = counter {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A request got an answer of ours, for `reason`.
-    pub fn refused(&self, reason: &'static str) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused.entry(reason).or_default() += 1;
-    }
-
-    /// All of them in Prometheus' text format.
+    /// All of them, as text of the type [`CONTENT_TYPE`].
     pub fn render(&self) -> String {
-        let mut text = String::from("# TYPE kube_tenant_proxy_requests_total counter\n");
-        for (plan, row) in &self.answered {
-            for (code, counter) in CODES.zip(row) {
-                let count = counter.load(Ordering::Relaxed);
-                if count > 0 {
-                    let _infallible = writeln!(
-                        text,
-                        "kube_tenant_proxy_requests_total{{plan=\"{plan}\",code=\"{code}\"}} {count}"
-                    );
-                }
-            }
-        }
-        text.push_str("# TYPE kube_tenant_proxy_refusals_total counter\n");
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        for (reason, count) in &*refused {
-            let _infallible = writeln!(
-                text,
-                "kube_tenant_proxy_refusals_total{{reason=\"{reason}\"}} {count}"
-            );
-        }
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _infallible = text::encode(&mut text, &self.0);
         text
+    }
+}
+
+/// A closure as prometheus-client wants it.
+struct Families<F>(F);
+
+impl<F> Debug for Families<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Families")
+    }
+}
+
+impl<F> Collector for Families<F>
+where
+    F: Fn(&mut Sheet<'_>) -> fmt::Result + Send + Sync + 'static,
+{
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        (self.0)(&mut Sheet(encoder))
+    }
+}
+
+/// Labels of one sample: names and values.
+pub type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
+
+/// What families are written on. Their names lack the prefix, and of counters `_total`, which is added here.
+#[derive(Debug)]
+pub struct Sheet<'a>(DescriptorEncoder<'a>);
+
+impl Sheet<'_> {
+    /// A number that only grows.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn counter<'v, V: EncodeCounterValue, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'v, N>, V)>,
+    ) -> fmt::Result
+    where
+        ConstCounter<V>: EncodeMetric,
+    {
+        let samples = samples.into_iter();
+        self.family(
+            name,
+            help,
+            samples.map(|(labels, value)| (labels, ConstCounter::new(value))),
+        )
+    }
+
+    /// A number that comes and goes.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn gauge<'v, V: EncodeGaugeValue, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'v, N>, V)>,
+    ) -> fmt::Result
+    where
+        ConstGauge<V>: EncodeMetric,
+    {
+        let samples = samples.into_iter();
+        self.family(
+            name,
+            help,
+            samples.map(|(labels, value)| (labels, ConstGauge::new(value))),
+        )
+    }
+
+    /// Texts that do not change while the process runs; `_info` is added to the name.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn info<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: Labels<'_, N>,
+    ) -> fmt::Result {
+        let info = Info::new(labels.map(|(name, value)| (name, value.to_owned())));
+        let metric = self
+            .0
+            .encode_descriptor(name, help, None, info.metric_type())?;
+        info.encode(metric)
+    }
+
+    fn family<'v, M: EncodeMetric, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl Iterator<Item = (Labels<'v, N>, M)>,
+    ) -> fmt::Result {
+        let mut samples = samples.peekable();
+        // A family without samples is left out: a type alone tells nobody anything.
+        let Some((_, first)) = samples.peek() else {
+            return Ok(());
+        };
+        let kind = first.metric_type();
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, metric) in samples {
+            if N == 0 {
+                metric.encode(family)?;
+                return Ok(());
+            }
+            metric.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -81,24 +167,34 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_told_and_nothing_else() {
-        let metrics = Metrics::new(&["forward"]);
-        for (plan, code) in [
-            ("forward", 200),
-            ("", 401),
-            ("forward", 200),
-            ("forward", 999),
-        ] {
-            metrics.answered(plan, StatusCode::from_u16(code).unwrap());
-        }
-        metrics.refused("unauthenticated");
+        let mut metrics = Metrics::default();
+        metrics.add(|sheet| {
+            sheet.counter(
+                "answers",
+                "Requests answered",
+                [([("code", "200")], 2_u64), ([("code", "404")], 0)],
+            )?;
+            sheet.gauge("age_seconds", "How old it is", [([], 1.5)])?;
+            sheet.counter(
+                "nothing",
+                "Never counted",
+                Vec::<(Labels<'_, 1>, u64)>::new(),
+            )?;
+            sheet.info("build", "What runs", [("version", "1.2.3")])
+        });
         assert_eq!(
             metrics.render(),
-            "# TYPE kube_tenant_proxy_requests_total counter\n\
-             kube_tenant_proxy_requests_total{plan=\"\",code=\"401\"} 1\n\
-             kube_tenant_proxy_requests_total{plan=\"forward\",code=\"200\"} 2\n\
-             kube_tenant_proxy_requests_total{plan=\"forward\",code=\"999\"} 1\n\
-             # TYPE kube_tenant_proxy_refusals_total counter\n\
-             kube_tenant_proxy_refusals_total{reason=\"unauthenticated\"} 1\n"
+            "# HELP kube_tenant_proxy_answers Requests answered.\n\
+             # TYPE kube_tenant_proxy_answers counter\n\
+             kube_tenant_proxy_answers_total{code=\"200\"} 2\n\
+             kube_tenant_proxy_answers_total{code=\"404\"} 0\n\
+             # HELP kube_tenant_proxy_age_seconds How old it is.\n\
+             # TYPE kube_tenant_proxy_age_seconds gauge\n\
+             kube_tenant_proxy_age_seconds 1.5\n\
+             # HELP kube_tenant_proxy_build What runs.\n\
+             # TYPE kube_tenant_proxy_build info\n\
+             kube_tenant_proxy_build_info{version=\"1.2.3\"} 1\n\
+             # EOF\n"
         );
     }
 }

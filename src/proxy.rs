@@ -7,6 +7,7 @@ mod access;
 mod answer;
 mod ask;
 mod compress;
+mod counts;
 mod created;
 mod exchange;
 mod fan_out;
@@ -24,6 +25,7 @@ mod positions;
 pub mod reject;
 mod websocket;
 
+pub use counts::Counts;
 pub use page::Pages;
 
 use std::sync::Arc;
@@ -43,7 +45,6 @@ use crate::body::full;
 use crate::catalog::Catalog;
 use crate::drain;
 use crate::k8s::request::ApiRequest;
-use crate::metrics::Metrics;
 use crate::policy;
 use crate::policy::Plan;
 use crate::reader::Reader;
@@ -87,8 +88,8 @@ pub struct Foundations {
     pub pages: Arc<Pages>,
     /// Whether requests can be answered yet.
     pub readiness: Readiness,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
+    /// What is counted here.
+    pub counts: Arc<Counts>,
     /// Told when the proxy shuts down.
     pub drain: drain::Watcher,
     /// Owns what runs beside a request.
@@ -166,10 +167,8 @@ impl Proxy {
             Ok(answered) => self.sent(answered, line),
             Err(reject) => {
                 let response = reject.response();
-                self.on.metrics.refused(reject.reason());
-                self.on
-                    .metrics
-                    .answered(line.plan_name(), response.status());
+                self.on.counts.refused(reject.reason());
+                self.on.counts.answered(line.plan_name(), response.status());
                 reject.log();
                 line.head(response.status().as_u16(), reject.reason());
                 response.map(|body| line.guard(body, None))
@@ -220,9 +219,11 @@ impl Proxy {
             None => response.status(),
             Some(_) => StatusCode::SWITCHING_PROTOCOLS,
         };
-        self.on.metrics.answered(line.plan_name(), code);
+        self.on.counts.answered(line.plan_name(), code);
+        let watch = line.is_watch() && response.status().is_success();
+        let watch = watch.then(|| self.on.counts.watch(line.plan_name()));
         line.head(code.as_u16(), "");
-        let response = response.map(|body| line.guard(body, Some(lease)));
+        let response = response.map(|body| line.guard(body, Some((lease, watch.flatten()))));
         match switch {
             None => response,
             Some(switch) => {

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use moka::sync::Cache as Moka;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use crate::authn::cache::Entry;
 use crate::authn::cache::Proof;
 use crate::authn::cache::TokenKey;
 use crate::authn::counters::Counters;
+use crate::authn::counters::Method;
 use crate::authn::jwt;
 use crate::authn::jwt::Form;
 use crate::authn::jwt::Unverified;
@@ -116,9 +118,8 @@ impl Prover {
         let known = self
             .cache
             .look_up(&key, Instant::now(), self.clock.now(), in_force);
-        self.counters.looked_up(known.as_ref());
         match known {
-            Some(known) => Ok(known?),
+            Some(known) => self.counted(Method::Memory, known.map_err(Failure::from)),
             None => Box::pin(self.prove(token, key, account)).await,
         }
     }
@@ -129,9 +130,10 @@ impl Prover {
         key: TokenKey,
         account: Account,
     ) -> Result<Arc<Identity>, Failure> {
-        let unverified = match Form::read(token.expose(), self.max_token_bytes)? {
-            Form::Opaque => return self.by_review(token, key, account, None).await,
-            Form::Jwt(unverified) => unverified,
+        let unverified = match Form::read(token.expose(), self.max_token_bytes) {
+            Ok(Form::Opaque) => return self.by_review(token, key, account, None).await,
+            Ok(Form::Jwt(unverified)) => unverified,
+            Err(refusal) => return self.counted(Method::Signature, Err(refusal.into())),
         };
         let index = unverified
             .issuer()
@@ -156,16 +158,18 @@ impl Prover {
                     };
                 }
                 (UpstreamMode::Token, None) | (UpstreamMode::Impersonate, _) => {
-                    return Err(why.into());
+                    return self.counted(Method::Signature, Err(why.into()));
                 }
             },
-            Err(failure @ (Failure::Missing | Failure::Conflict)) => return Err(failure),
+            Err(failure @ (Failure::Missing | Failure::Conflict)) => {
+                return self.counted(Method::Signature, Err(failure));
+            }
             Err(Failure::Rejected(refusal)) => {
                 self.remember_refusal(key, refusal);
-                return Err(refusal.into());
+                return self.counted(Method::Signature, Err(refusal.into()));
             }
         };
-        match mapping::person(&verified.claims, &known.rules) {
+        let who = match mapping::person(&verified.claims, &known.rules) {
             Ok(person) => Ok(self
                 .admit(token, key, (index, known), verified, person)
                 .await),
@@ -173,7 +177,14 @@ impl Prover {
                 self.remember_refusal(key, refusal);
                 Err(refusal.into())
             }
-        }
+        };
+        self.counted(Method::Signature, who)
+    }
+
+    /// The same answer, counted.
+    fn counted<T>(&self, method: Method, answer: Result<T, Failure>) -> Result<T, Failure> {
+        self.counters.of(method).count(&answer);
+        answer
     }
 
     /// The token's claims by a key of its issuer, after a fetch of the keys where that may help.
@@ -267,7 +278,6 @@ impl Prover {
             return (Err(GroupsUnknown::Unresolvable), Some(cache::VERIFIED));
         };
         let answer = reviews.review(key, token.expose(), Account::Proved).await;
-        self.counters.reviewed(&answer);
         match answer {
             Ok(theirs) if mapping::same_person(person, &verified.claims, &theirs) => match &theirs
                 .groups
@@ -330,16 +340,8 @@ impl Prover {
         account: Account,
         jwt: Option<&Unverified<'_>>,
     ) -> Result<Arc<Identity>, Failure> {
-        let Some(reviews) = &self.reviews else {
-            return Err(Refusal::UnknownIssuer.into());
-        };
-        let expires = jwt.and_then(Unverified::claimed_expiry);
-        if expires.is_some_and(|end| end <= self.clock.now()) {
-            return Err(Refusal::Expired.into());
-        }
-        let answer = reviews.review(key, token.expose(), account).await;
-        self.counters.reviewed(&answer);
-        let person = answer?;
+        let reviewed = self.ask_for_review(token, key, account, jwt).await;
+        let (person, expires) = self.counted(Method::Review, reviewed)?;
         let who = Arc::new(Identity::new(identity::Proof {
             user: person.user.clone(),
             groups: match &person.groups {
@@ -359,5 +361,24 @@ impl Prover {
         };
         self.cache.keep(key, entry, Instant::now());
         Ok(who)
+    }
+
+    /// Whom the API server names for a token, and when the token says it is over.
+    async fn ask_for_review(
+        &self,
+        token: &SecretToken,
+        key: TokenKey,
+        account: Account,
+        jwt: Option<&Unverified<'_>>,
+    ) -> Result<(Arc<Person>, Option<SystemTime>), Failure> {
+        let Some(reviews) = &self.reviews else {
+            return Err(Refusal::UnknownIssuer.into());
+        };
+        let expires = jwt.and_then(Unverified::claimed_expiry);
+        if expires.is_some_and(|end| end <= self.clock.now()) {
+            return Err(Refusal::Expired.into());
+        }
+        let person = reviews.review(key, token.expose(), account).await?;
+        Ok((person, expires))
     }
 }

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use crate::authn::budget::Budget;
 use crate::authn::cache::TokenKey;
+use crate::authn::counters::Outcomes;
 use crate::authn::mapping;
 use crate::authn::mapping::Person;
 use crate::authn::refusal::Failure;
@@ -95,6 +96,7 @@ struct Shared {
     known: Moka<TokenKey, ()>,
     known_lane: Semaphore,
     strangers_lane: Semaphore,
+    asked: Outcomes,
 }
 
 type Answer = Result<Arc<Person>, Failure>;
@@ -113,6 +115,7 @@ impl TokenReviews {
                     .build(),
                 known_lane: Semaphore::new(limits.at_once),
                 strangers_lane: Semaphore::new(limits.at_once),
+                asked: Outcomes::default(),
             }),
             flights: SingleFlight::default(),
             sources: Moka::builder()
@@ -137,6 +140,7 @@ impl TokenReviews {
                     Charge::Nothing => &shared.known_lane,
                 };
                 let answer = shared.ask_in(lane, token).await;
+                shared.asked.count(&answer);
                 charge.settle(&answer);
                 if answer.is_ok() {
                     shared.known.insert(key, ());
@@ -145,6 +149,11 @@ impl TokenReviews {
             })
         })?;
         call.await
+    }
+
+    /// What came of the reviews so far, each counted once however many waited for it.
+    pub(super) fn asked(&self) -> &Outcomes {
+        &self.shared.asked
     }
 
     /// A review is charged before it is made and given back when it was no failure: hanging up early saves nothing.

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body::SizeHint;
 
+use super::counts::OpenWatch;
+use super::forward::is_watch;
 use super::lease::Lease;
 use crate::body::Body;
 use crate::body::BoxError;
@@ -29,6 +31,7 @@ pub(super) struct AccessLine {
     head_ms: u64,
     bytes: u64,
     end: &'static str,
+    watch: bool,
 }
 
 impl AccessLine {
@@ -45,6 +48,7 @@ impl AccessLine {
             head_ms: 0,
             bytes: 0,
             end: "dropped",
+            watch: false,
         }
     }
 
@@ -55,6 +59,7 @@ impl AccessLine {
     }
 
     pub(super) fn request(&mut self, what: &ApiRequest) {
+        self.watch = is_watch(what);
         if !tracing::enabled!(target: "access", tracing::Level::INFO) {
             return;
         }
@@ -76,6 +81,11 @@ impl AccessLine {
         }
     }
 
+    /// Whether it asks for a watch.
+    pub(super) fn is_watch(&self) -> bool {
+        self.watch
+    }
+
     pub(super) fn plan_name(&self) -> &'static str {
         self.plan
     }
@@ -90,12 +100,12 @@ impl AccessLine {
         self.head_ms = elapsed_ms(self.started);
     }
 
-    /// The response body that writes the line at its end, and holds the lease until then.
-    pub(super) fn guard(self, body: Body, lease: Option<Lease>) -> Body {
+    /// The response body that writes the line at its end, and holds until then what a request under way holds.
+    pub(super) fn guard(self, body: Body, held: Option<(Lease, Option<OpenWatch>)>) -> Body {
         Body::new(Guarded {
             body,
             line: self,
-            _lease: lease,
+            _held: held,
         })
     }
 }
@@ -128,7 +138,7 @@ fn elapsed_ms(since: Instant) -> u64 {
 struct Guarded {
     body: Body,
     line: AccessLine,
-    _lease: Option<Lease>,
+    _held: Option<(Lease, Option<OpenWatch>)>,
 }
 
 impl http_body::Body for Guarded {

@@ -247,7 +247,7 @@ impl Proxy {
     }
 }
 
-fn is_watch(what: &ApiRequest) -> bool {
+pub(super) fn is_watch(what: &ApiRequest) -> bool {
     match what {
         ApiRequest::Resource(request) => request.verb == Verb::Watch,
         ApiRequest::NonResource(_) => false,

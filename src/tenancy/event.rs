@@ -34,7 +34,19 @@ impl Source {
         Self::Globals,
     ];
 
-    /// For logs, metrics and `/_readyz`.
+    /// The kind's plural name, for metrics.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Tenants => "tenants",
+            Self::Namespaces => "namespaces",
+            Self::RoleBindings => "rolebindings",
+            Self::Configuration => "capsuleconfigurations",
+            Self::Settings => "proxysettings",
+            Self::Globals => "globalproxysettings",
+        }
+    }
+
+    /// For logs and `/_readyz`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tenants => "informer tenants",

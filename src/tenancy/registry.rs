@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -47,6 +48,7 @@ use super::subject::subjects_of;
 use crate::identity::Identity;
 use crate::identity::IdentityKey;
 use crate::k8s::names::Namespace;
+use crate::metrics::Sheet;
 use crate::ready::Condition;
 use crate::ready::Readiness;
 
@@ -326,7 +328,27 @@ impl Tenancy {
         &self.shared.settings
     }
 
-    /// What is known about the sources of facts, for metrics.
+    /// Writes down how well the facts are known, and for how many.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn families(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let sources = &self.shared.sources;
+        sources.families(sheet)?;
+        sheet.gauge(
+            "scope_age_seconds",
+            "Age of the oldest facts that narrowed answers rest on; above the limit they are refused",
+            [([], sources.longest_silence().as_secs_f64())],
+        )?;
+        let present = self.shared.people().len();
+        sheet.gauge(
+            "scopes",
+            "Identities whose scope is kept current",
+            [([], present)],
+        )
+    }
+
+    /// What is known about the sources of facts.
     pub fn sources(&self) -> &Sources {
         &self.shared.sources
     }

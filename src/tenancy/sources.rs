@@ -1,6 +1,7 @@
 //! What is known about each source of facts: when it was last heard, so that silence is not taken for "nothing has
 //! changed", and how much of what it said could not be read.
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::event::Source;
+use crate::metrics::Sheet;
 
 /// A clock and a counter per source, read and written without a lock.
 #[derive(Debug)]
@@ -68,6 +70,28 @@ impl Sources {
     /// How many parts of objects of `source` could not be read so far.
     pub fn rejected(&self, source: Source) -> u64 {
         self.of(source).rejected.load(Ordering::Relaxed)
+    }
+
+    /// Writes down what is known.
+    pub(super) fn families(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let silences = self.followed.iter().map(|source| {
+            let silence = self.silence(*source).as_secs_f64();
+            ([("kind", source.plural())], silence)
+        });
+        sheet.gauge(
+            "informer_age_seconds",
+            "Time since the API server was last heard about a kind that tells who may see what",
+            silences,
+        )?;
+        let rejected = self.followed.iter().map(|source| {
+            let rejected = self.rejected(*source);
+            ([("kind", source.plural())], rejected)
+        });
+        sheet.counter(
+            "facts_rejected",
+            "Parts of objects that could not be read and grant nothing",
+            rejected,
+        )
     }
 
     fn of(&self, source: Source) -> &State {

@@ -5,6 +5,7 @@ pub mod bed;
 pub mod chart;
 pub mod http;
 pub mod kubectl;
+pub mod metrics;
 pub mod people;
 pub mod proxy;
 pub mod websocket;

@@ -1,6 +1,7 @@
 //! The proxy as it is shipped, in this process, on a free port, with TLS of its own.
 
 use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -30,6 +31,7 @@ use super::chart;
 use super::eventually;
 use super::http::Caller;
 use super::kubectl::Kubectl;
+use super::metrics::Scrape;
 use super::people::Person;
 use super::world::Issuer;
 use super::world::World;
@@ -80,6 +82,7 @@ impl Default for Setup {
 pub struct Proxy {
     pub url: String,
     pub ca: String,
+    scraped: SocketAddr,
     stop: CancellationToken,
     run: Mutex<Option<JoinHandle<Drained>>>,
 }
@@ -128,7 +131,7 @@ impl Proxy {
             },
             tls,
             probe: None,
-            metrics: None,
+            metrics: Some((Ipv4Addr::LOCALHOST, 0).into()),
             rule_status: setup.rule_status,
             proxy: setup.proxy,
             upstream: setup.upstream,
@@ -139,6 +142,7 @@ impl Proxy {
             format!("https://{}", bound.address().unwrap()),
             bound.readiness(),
         );
+        let scraped = bound.metrics_address().unwrap().unwrap();
         let stop = CancellationToken::new();
         let run = tokio::spawn(bound.run(stop.clone().cancelled_owned()));
         tokio::time::timeout(super::DEADLINE, readiness.ready())
@@ -147,6 +151,7 @@ impl Proxy {
         let proxy = Self {
             url,
             ca,
+            scraped,
             stop,
             run: Mutex::new(Some(run)),
         };
@@ -174,6 +179,11 @@ impl Proxy {
     /// `person`'s kubectl at this proxy.
     pub fn kubectl(&self, person: &Person) -> Kubectl {
         Kubectl::new(&self.url, &self.ca, &person.token)
+    }
+
+    /// What its metrics listener says.
+    pub async fn metrics(&self) -> Scrape {
+        Scrape::of(self.scraped).await
     }
 
     /// Says that it is time to go, as SIGTERM does.
