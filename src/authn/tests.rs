@@ -739,7 +739,10 @@ async fn no_token_is_in_any_log_at_any_level() {
         .with_writer(move || kept.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    // Tests beside this one have met the same callsites without a subscriber, and that was remembered.
+    // Tests beside this one meet the same callsites without a subscriber. Where there is only one, the thread that comes
+    // first decides for all; where there are two, each is asked.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
+    // And what was remembered before is forgotten.
     tracing::callsite::rebuild_interest_cache();
 
     let (key, forger) = (testing::ec("k1"), testing::ec("k1"));
