@@ -378,7 +378,11 @@ impl World {
         match &self.side {
             Side::Real(bed) => {
                 let log = std::fs::read(&bed.facts.audit_log).unwrap();
-                audit::parse(std::str::from_utf8(&log[mark.0..]).unwrap())
+                // A long line may have been under way at the mark: it belongs to what was before.
+                let is_cut = mark.0 > 0 && log[mark.0 - 1] != b'\n';
+                let rest = log[mark.0..].iter().position(|byte| *byte == b'\n');
+                let begin = mark.0 + rest.filter(|_| is_cut).map_or(0, |end| end + 1);
+                audit::parse(std::str::from_utf8(&log[begin..]).unwrap())
             }
             Side::Demo(world) => world
                 .audit()
