@@ -100,7 +100,7 @@ impl Human {
             overflows: false,
         };
         for meta in held {
-            human.hold(&meta);
+            human.hold(key(&meta), &meta);
         }
         Some(human)
     }
@@ -148,7 +148,7 @@ impl Human {
                 Ok(gone.map_or(Step::Hold, Step::First))
             }
             EventType::Added | EventType::Modified => {
-                self.hold(&event.meta);
+                self.hold(key, &event.meta);
                 if says_nothing_new {
                     return Ok(self.keep_back(&event, &document));
                 }
@@ -184,14 +184,14 @@ impl Human {
         }
     }
 
-    fn hold(&mut self, meta: &ObjectMeta) {
+    fn hold(&mut self, key: Key, meta: &ObjectMeta) {
         let held = Held {
             uid: meta.uid.as_str().into(),
             version: meta.resource_version.as_str().into(),
             stale: false,
         };
-        if self.held.len() < MAX_HELD || self.held.contains_key(&key(meta)) {
-            self.held.insert(key(meta), held);
+        if self.held.len() < MAX_HELD || self.held.contains_key(&key) {
+            self.held.insert(key, held);
         } else {
             self.overflows = true;
         }

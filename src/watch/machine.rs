@@ -45,8 +45,6 @@ pub enum End {
     Upstream,
     /// This replica goes away.
     Drain,
-    /// The client does not keep up.
-    Slow,
     /// The credential ended: what is still waiting does not leave.
     Credential,
 }
@@ -143,7 +141,7 @@ impl Watch {
                 }
             }
             End::Drain => {}
-            End::Slow | End::Credential => out.clear(),
+            End::Credential => out.clear(),
         }
         self.finish(out);
     }

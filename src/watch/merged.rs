@@ -126,7 +126,7 @@ impl Merged {
         match why {
             // So that the client goes on from a position of the whole, and not from the last event it saw.
             End::Upstream | End::Drain => self.mark_end(out),
-            End::Slow | End::Credential => out.clear(),
+            End::Credential => out.clear(),
         }
         self.finish(out);
     }

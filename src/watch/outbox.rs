@@ -20,7 +20,6 @@ pub struct Outgoing {
 #[derive(Debug, Default)]
 pub struct Outbox {
     frames: VecDeque<Outgoing>,
-    bytes: usize,
     ended: bool,
 }
 
@@ -32,20 +31,12 @@ impl Outbox {
 
     /// The next frame.
     pub fn pop(&mut self) -> Option<Outgoing> {
-        let next = self.frames.pop_front()?;
-        self.bytes -= next.frame.bytes().len();
-        Some(next)
+        self.frames.pop_front()
     }
 
     /// A frame that was taken, and is to be taken again.
     pub fn put_back(&mut self, outgoing: Outgoing) {
-        self.bytes += outgoing.frame.bytes().len();
         self.frames.push_front(outgoing);
-    }
-
-    /// Bytes waiting, for the caller's bound: a client that does not keep up is ended, never waited for.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Whether nothing more will come, besides what waits.
@@ -60,14 +51,12 @@ impl Outbox {
 
     pub(super) fn push(&mut self, frame: Frame, position: Option<Position>) {
         debug_assert!(!self.ended, "a frame after the end");
-        self.bytes += frame.bytes().len();
         self.frames.push_back(Outgoing { frame, position });
     }
 
     /// Takes back what was not handed out.
     pub(super) fn clear(&mut self) {
         self.frames.clear();
-        self.bytes = 0;
     }
 
     /// The stream ends with this, instead of with what was not handed out. One that was handed out to its end stays so.

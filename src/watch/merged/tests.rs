@@ -119,7 +119,6 @@ fn the_last_bookmark_takes_the_client_back_to_a_position_of_the_whole() {
         (End::Upstream, &["ADDED a20", "BOOKMARK 10"][..]),
         (End::Drain, &["ADDED a20", "BOOKMARK 10"]),
         (End::Credential, &[]),
-        (End::Slow, &[]),
     ] {
         let (mut watch, mut out) = opened(&[Some(10), Some(10)], false);
         watch
