@@ -9,6 +9,7 @@ use crate::harness::http::is_expired;
 use crate::harness::people::Person;
 use crate::harness::world::World;
 use crate::lists::until_he_sees;
+use crate::rules::until_listed;
 
 const TENANTS: &str = "/apis/capsule.clastix.io/v1beta2/tenants";
 
@@ -33,6 +34,8 @@ async fn owner_of(world: &'static World, count: usize) -> (Person, Vec<String>, 
     namespaces.sort();
     let caller = world.proxy().await.caller(&person);
     until_he_sees(&caller, &namespaces).await;
+    // A RoleBinding may have shown him these before the proxy had heard of the last Tenant.
+    until_listed(&caller, TENANTS, &names.iter().collect::<Vec<_>>()).await;
     (person, names, caller)
 }
 
