@@ -111,7 +111,8 @@ impl Accepted {
             let activity = activity.clone();
             move |request| {
                 let request_is_open = activity.begin();
-                let answer = handler(request, ConnInfo { peer, tls });
+                // On the heap, since hyper keeps room for the future until the end of the answer: a watch is long.
+                let answer = Box::pin(handler(request, ConnInfo { peer, tls }));
                 async move {
                     let answer = answer.await;
                     Ok::<_, std::convert::Infallible>(answer.map(|body| Counted {
@@ -127,17 +128,14 @@ impl Accepted {
             stats: self.stats,
             drain: self.drain,
         };
+        // Each on the heap by itself: a connection has the size of what it speaks, not of the largest.
         match self.security {
             Security::Plain => {
-                watch
-                    .http1(
-                        Lingering::new(self.tcp, self.tasks).occupying(self.room),
-                        service,
-                    )
-                    .await
+                let stream = Lingering::new(self.tcp, self.tasks).occupying(self.room);
+                Box::pin(watch.http1(stream, service)).await;
             }
             Security::Tls(config) => {
-                let handshake = TlsAcceptor::from(config).accept(self.tcp);
+                let handshake = Box::pin(TlsAcceptor::from(config).accept(self.tcp));
                 let stream = match timeout(watch.settings.handshake_timeout, handshake).await {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(error)) => return watch.no_handshake(&error),
@@ -146,9 +144,9 @@ impl Accepted {
                 let chose_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let stream = Lingering::new(stream, self.tasks.clone()).occupying(self.room);
                 if chose_http2 {
-                    watch.http2(stream, service, self.tasks).await;
+                    Box::pin(watch.http2(stream, service, self.tasks)).await;
                 } else {
-                    watch.http1(stream, service).await;
+                    Box::pin(watch.http1(stream, service)).await;
                 }
             }
         }
