@@ -248,7 +248,7 @@ impl Proxy {
         for _ in 0..MAX_DECISIONS {
             let scope = lease.presence.scope();
             let catalog = self.on.catalog.load_full();
-            let own = self.own_rights(exchange, &catalog, &scope);
+            let own = self.own_rights(exchange.asking(), &catalog, &scope);
             let plan = policy::decide(&exchange.caller.who, &exchange.what, &catalog, &scope, &own);
             line.plan(plan.name());
             let answer = match plan {

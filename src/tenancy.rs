@@ -20,6 +20,7 @@ pub mod scope;
 pub mod sources;
 pub mod subject;
 
+pub use presence::News;
 pub use presence::Presence;
 pub use registry::Freshness;
 pub use registry::Settings;

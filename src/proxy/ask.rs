@@ -12,13 +12,15 @@ use serde::Deserialize;
 
 use super::Narrowing;
 use super::Proxy;
-use super::exchange::Exchange;
+use super::own_rights::Recalled;
 use super::reject::BadAnswer;
 use super::reject::Reject;
 use crate::body::collect;
 use crate::body::full;
 use crate::catalog::Catalog;
 use crate::identity::Caller;
+use crate::identity::Identity;
+use crate::k8s::request::ApiRequest;
 use crate::k8s::status::Reason;
 use crate::k8s::status::Status;
 use crate::policy;
@@ -47,33 +49,31 @@ struct ReviewStatus {
     allowed: bool,
 }
 
+/// Somebody who asks for something, once or for as long as he watches.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) what: &'a Arc<ApiRequest>,
+    pub(super) connection: ConnInfo,
+}
+
 impl Proxy {
-    /// What is known of the caller's own rights. A *no* that ages is asked again beside the request.
+    /// What is known of the own rights of somebody who asks, or watches. A *no* that ages is asked again beside it.
     pub(super) fn own_rights(
         self: &Arc<Self>,
-        exchange: &Exchange,
+        asking: Asking<'_>,
         catalog: &Catalog,
         scope: &Scope,
     ) -> OwnRights {
-        match self.settings.narrowing {
-            Narrowing::Always => return OwnRights::none_count(),
-            Narrowing::UnlessAllowed => {}
-        }
-        if !policy::asks_own_rights(&exchange.what, catalog) {
-            return OwnRights::default(); // nobody asks
-        }
-        let caller = &exchange.caller;
-        let recalled = self
-            .answers
-            .recall(caller.who.key(), &exchange.what, Instant::now());
+        let Asking { caller, what, .. } = asking;
+        let recalled = self.recalled(&caller.who, what, catalog);
         if let Some(fresh) = recalled.fresh
             && let Plan::Ask { permit, question } =
-                policy::decide(&caller.who, &exchange.what, catalog, scope, &fresh)
+                policy::decide(&caller.who, what, catalog, scope, &fresh)
         {
             self.answers
                 .put_off(caller.who.key(), &question, Instant::now());
-            let (proxy, caller, connection) =
-                (Arc::clone(self), caller.clone(), exchange.connection);
+            let (proxy, caller, connection) = (Arc::clone(self), caller.clone(), asking.connection);
             self.on.tasks.spawn(async move {
                 if let Err(reject) = proxy.ask(&caller, &connection, permit, question).await {
                     // The old answer stands: it narrows, and the next use asks again.
@@ -87,6 +87,40 @@ impl Proxy {
         recalled.usable
     }
 
+    /// What is known, and what is not fresh of it.
+    fn recalled(&self, who: &Identity, what: &ApiRequest, catalog: &Catalog) -> Recalled {
+        match self.settings.narrowing {
+            Narrowing::Always => Recalled {
+                usable: OwnRights::none_count(),
+                fresh: None,
+            },
+            Narrowing::UnlessAllowed if policy::asks_own_rights(what, catalog) => {
+                self.answers.recall(who.key(), what, Instant::now())
+            }
+            Narrowing::UnlessAllowed => Recalled::default(), // nobody asks
+        }
+    }
+
+    /// Whether `what`, which is under way, would be forwarded if it came now.
+    pub(super) fn would_forward(
+        &self,
+        who: &Arc<Identity>,
+        what: &Arc<ApiRequest>,
+        scope: &Scope,
+    ) -> bool {
+        let catalog = self.on.catalog.load();
+        let own = self.recalled(who, what, &catalog).usable;
+        match policy::decide(who, what, &catalog, scope, &own) {
+            Plan::Forward(_) | Plan::Unreadable(_) => true,
+            Plan::NarrowList { .. }
+            | Plan::NarrowWatch { .. }
+            | Plan::FanOut { .. }
+            | Plan::FanOutWatch { .. }
+            | Plan::UserFirst { .. }
+            | Plan::Ask { .. }
+            | Plan::Refuse(_) => false,
+        }
+    }
     /// Asks `question` as the user and remembers the answer.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use super::ask::Asking;
 use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
@@ -69,6 +70,15 @@ impl Exchange {
             body: Some(body),
             text: false,
         })
+    }
+
+    /// Who asks for what.
+    pub(super) fn asking(&self) -> Asking<'_> {
+        Asking {
+            caller: &self.caller,
+            what: &self.what,
+            connection: self.connection,
+        }
     }
 
     /// Whether it is a watch that a human reads.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use bytes::BytesMut;
 use http::Response;
@@ -13,6 +14,7 @@ use super::Proxy;
 use super::exchange::Exchange;
 use super::lease::Lease;
 use super::live::Flow;
+use super::live::LiveWatch;
 use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
@@ -105,7 +107,22 @@ impl Proxy {
                 human,
             })
         });
-        let watch = self.live(exchange, flow, lease, holder, lasts, follow);
+        // What may have been gained between decision and now is looked at first.
+        let mut gained = self.answers.gained();
+        gained.mark_changed();
+        let watch = LiveWatch {
+            flow,
+            follow,
+            presence: lease.presence.clone(),
+            gained,
+            holder,
+            caller: exchange.caller.clone(),
+            what: Arc::clone(&exchange.what),
+            connection: exchange.connection,
+            expires: exchange.credential_left(SystemTime::now()),
+            lasts,
+            proxy: Arc::clone(self),
+        };
         head.map(|()| watch.into_body())
     }
 
@@ -118,7 +135,7 @@ impl Proxy {
         for _ in 0..MAX_DECISIONS {
             let scope = presence.scope();
             let catalog = self.on.catalog.load_full();
-            let own = self.own_rights(exchange, &catalog, &scope);
+            let own = self.own_rights(exchange.asking(), &catalog, &scope);
             let plan = policy::decide(&exchange.caller.who, &exchange.what, &catalog, &scope, &own);
             let watching = match plan {
                 Plan::NarrowWatch {

@@ -18,14 +18,11 @@ use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
 use crate::body::Body;
-use crate::identity::Identity;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::Verb;
 use crate::policy;
 use crate::policy::Permit;
-use crate::policy::Plan;
 use crate::policy::Refusal;
-use crate::tenancy::scope::Scope;
 use crate::upstream::Authorized;
 use crate::upstream::Inbound;
 use crate::upstream::Lane;
@@ -196,22 +193,6 @@ impl Proxy {
                 });
             Body::new(StreamBody::new(frames))
         })
-    }
-
-    /// Whether a request that was forwarded would be forwarded now.
-    fn would_forward(&self, who: &Arc<Identity>, what: &Arc<ApiRequest>, scope: &Scope) -> bool {
-        let catalog = self.on.catalog.load_full();
-        let own = self.answers.recall(who.key(), what, Instant::now()).usable;
-        match policy::decide(who, what, &catalog, scope, &own) {
-            Plan::Forward(_) | Plan::Unreadable(_) => true,
-            Plan::NarrowList { .. }
-            | Plan::NarrowWatch { .. }
-            | Plan::FanOut { .. }
-            | Plan::FanOutWatch { .. }
-            | Plan::UserFirst { .. }
-            | Plan::Ask { .. }
-            | Plan::Refuse(_) => false,
-        }
     }
 
     /// Switches protocols on both sides and splices them, on exactly 101 (CVE-2018-1002105). An error is relayed;

@@ -8,31 +8,31 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use http_body_util::StreamBody;
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
+use super::Proxy;
+use super::ask::Asking;
 use super::fan_out::Rights;
 use super::fan_out::Streams;
 use super::follow::Follow;
 use super::parts::Parts;
 use super::positions::Holder;
-use super::positions::Positions;
-use crate::authn::Authn;
 use crate::authn::Failure;
 use crate::body::Body;
 use crate::body::BoxError;
-use crate::catalog::Catalog;
-use crate::drain;
 use crate::identity::Caller;
+use crate::k8s::request::ApiRequest;
 use crate::policy;
+use crate::socket::ConnInfo;
 use crate::tenancy::Freshness;
+use crate::tenancy::News;
 use crate::tenancy::Presence;
-use crate::tenancy::Tenancy;
 use crate::watch::guard::Position;
 use crate::watch::human::Step;
 use crate::watch::machine::End;
@@ -48,30 +48,24 @@ pub(super) struct LiveWatch {
     pub(super) flow: Flow,
     /// What it goes on with when what he may see changes. `None`: its client begins anew.
     pub(super) follow: Option<Box<Follow>>,
-    /// Tells when the identity's scope is no longer the one `holder` names.
+    /// Tells when the identity's scope is no longer the one `holder` names, and when something that names it has changed.
     pub(super) presence: Presence,
-    /// Tells when something has changed that names him.
-    pub(super) stirs: Presence,
+    /// Tells when somebody may see all of something that he could not.
+    pub(super) gained: watch::Receiver<u64>,
     /// Under whom and what positions are issued.
     pub(super) holder: Holder,
-    /// Where they are issued.
-    pub(super) positions: Arc<Positions>,
-    /// Whether the reader may still read the kind.
-    pub(super) catalog: Arc<ArcSwap<Catalog>>,
-    /// Whether the facts are still known.
-    pub(super) tenancy: Tenancy,
-    /// Who reads it.
+    /// Who watches.
     pub(super) caller: Caller,
-    /// Whether the caller is still who he was.
-    pub(super) authn: Authn,
+    /// What he watches.
+    pub(super) what: Arc<ApiRequest>,
+    /// Where he comes from.
+    pub(super) connection: ConnInfo,
     /// How long the caller's credential still holds, if that can be said.
     pub(super) expires: Option<Duration>,
     /// How long it lasts, where the API server does not end it.
     pub(super) lasts: Option<Duration>,
-    /// [`super::Settings::look`].
-    pub(super) look: Duration,
-    /// Tells when the proxy shuts down.
-    pub(super) drain: drain::Watcher,
+    /// What it was decided by, and what it issues positions to.
+    pub(super) proxy: Arc<Proxy>,
 }
 
 /// Where the frames of a watch come from.
@@ -104,10 +98,10 @@ pub(super) struct Many {
 
 /// What a watch waits for.
 enum Event {
-    ScopeChanged,
-    /// Something that names him has changed.
-    Stirred,
+    News(News),
     RightsChanged,
+    /// Somebody, perhaps he, may see all of something that he could not.
+    Gained,
     CredentialEnded,
     Draining,
     TimedOut,
@@ -189,7 +183,7 @@ impl LiveWatch {
         let state = State {
             expiry: Box::pin(tokio::time::sleep(self.expires.unwrap_or(far))),
             timeout: Box::pin(tokio::time::sleep(self.lasts.unwrap_or(far))),
-            look: Box::pin(tokio::time::sleep(self.look)),
+            look: Box::pin(tokio::time::sleep(self.proxy.settings.look)),
             watch: self,
             out: Outbox::new(),
         };
@@ -207,7 +201,7 @@ impl State {
         loop {
             // Asked before each frame that leaves, so that a frame already read does not outlive its scope.
             if self.is_outdated() {
-                self.on_scope_change().await;
+                self.scope_changed().await;
             }
             if let Some(frame) = self.give() {
                 return Some(frame.bytes().clone());
@@ -216,16 +210,18 @@ impl State {
                 return None;
             }
             match self.event().await {
-                Event::ScopeChanged => {}
-                Event::Stirred => self.watch.flow.stir(),
-                Event::RightsChanged => self.on_scope_change().await,
+                Event::News(News::Scope) => {}
+                Event::News(News::Stirred) => self.watch.flow.stir(),
+                Event::RightsChanged => self.scope_changed().await,
+                Event::Gained => self.judge_plan().await,
                 Event::CredentialEnded => self.watch.flow.on_end(End::Credential, &mut self.out),
                 Event::Draining | Event::TimedOut => {
                     self.watch.flow.on_end(End::Drain, &mut self.out)
                 }
                 Event::Look => {
                     self.judge_facts();
-                    self.judge_caller().await;
+                    Box::pin(self.judge_caller()).await;
+                    self.ask_own_rights();
                 }
                 Event::Upstream(leg, Some(Ok(bytes))) => self.read(leg, &bytes),
                 Event::Upstream(_, Some(Err(_)) | None) => {
@@ -269,12 +265,8 @@ impl State {
 
     /// A frame is about to go out, behind which the client stands at `position`.
     fn issue(&self, position: Option<Position>) {
-        let LiveWatch {
-            positions,
-            holder,
-            flow,
-            ..
-        } = &self.watch;
+        let LiveWatch { holder, flow, .. } = &self.watch;
+        let positions = &self.watch.proxy.positions;
         let now = self.watch.presence.scope().generation;
         match (flow, position) {
             (Flow::One(_), Some(at)) => positions.on_event(holder, at, now),
@@ -292,11 +284,11 @@ impl State {
     async fn event(&mut self) -> Event {
         tokio::select! {
             biased;
-            _scope = self.watch.presence.changed() => Event::ScopeChanged,
+            news = self.watch.presence.news() => Event::News(news),
+            Ok(()) = self.watch.gained.changed() => Event::Gained,
             () = &mut self.expiry => Event::CredentialEnded,
-            _until = self.watch.drain.draining() => Event::Draining,
+            _until = self.watch.proxy.on.drain.draining() => Event::Draining,
             () = &mut self.timeout => Event::TimedOut,
-            () = self.watch.stirs.stirred() => Event::Stirred,
             () = &mut self.look => Event::Look,
             next = self.watch.flow.next() => next,
         }
@@ -304,6 +296,11 @@ impl State {
 
     fn is_outdated(&self) -> bool {
         self.watch.presence.scope().generation != self.watch.holder.now.generation
+    }
+
+    /// What is rare is on the heap while it lasts: a watch that waits is not as large as all it may ever do.
+    fn scope_changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.on_scope_change())
     }
 
     /// Not one more frame of what was read goes out. A machine is told that its position expired; for a human the watch
@@ -322,8 +319,36 @@ impl State {
         self.watch.flow.on_scope_change(&mut self.out);
     }
 
+    /// Who may see all himself by now is not kept to a part, where a list would show him all.
+    async fn judge_plan(&mut self) {
+        let LiveWatch { caller, what, .. } = &self.watch;
+        let scope = self.watch.presence.scope();
+        if self.watch.proxy.would_forward(&caller.who, what, &scope) {
+            self.scope_changed().await;
+        }
+    }
+
+    /// The watch rests on a *no* for as long as it lasts.
+    fn ask_own_rights(&self) {
+        let LiveWatch {
+            proxy,
+            caller,
+            what,
+            connection,
+            ..
+        } = &self.watch;
+        let asking = Asking {
+            caller,
+            what,
+            connection: *connection,
+        };
+        let (catalog, scope) = (proxy.on.catalog.load(), self.watch.presence.scope());
+        let _known = proxy.own_rights(asking, &catalog, &scope);
+    }
+
     fn judge_facts(&mut self) {
-        let (catalog, kind) = (self.watch.catalog.load(), &self.watch.holder.kind);
+        let on = &self.watch.proxy.on;
+        let (catalog, kind) = (on.catalog.load(), &self.watch.holder.kind);
         match &self.watch.flow {
             // The API server would let it go on; a new one would be the user's own.
             Flow::One(_) if !policy::may_be_read(&kind.resource, &catalog) => {
@@ -331,11 +356,11 @@ impl State {
             }
             Flow::One(_) | Flow::Many(_) => {}
         }
-        match self.watch.tenancy.freshness() {
+        match on.tenancy.freshness() {
             Freshness::Fresh | Freshness::Unready => {
                 self.look
                     .as_mut()
-                    .reset(tokio::time::Instant::now() + self.watch.look);
+                    .reset(tokio::time::Instant::now() + self.watch.proxy.settings.look);
             }
             Freshness::Stale => self.watch.flow.on_end(End::Upstream, &mut self.out),
         }
@@ -347,7 +372,8 @@ impl State {
         if self.watch.expires.is_some() {
             return;
         }
-        let same = match self.watch.authn.recheck(&self.watch.caller).await {
+        let authn = &self.watch.proxy.on.authn;
+        let same = match authn.recheck(&self.watch.caller).await {
             Ok(who) => who.key() == self.watch.caller.who.key(),
             Err(Failure::Rejected(_) | Failure::Missing | Failure::Conflict) => false,
             // Nobody can say; the facts have an age of their own.

@@ -1,8 +1,6 @@
 //! Narrowed lists and watches of a kind over the whole cluster: as the reader, and read on the way.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::SystemTime;
 
 use http::HeaderMap;
 use http::HeaderValue;
@@ -14,14 +12,12 @@ use super::Proxy;
 use super::answer;
 use super::compress;
 use super::exchange::Exchange;
-use super::follow::Follow;
 use super::follow::Opened;
 use super::follow::Watching;
 use super::follow::noted;
 use super::lease::Lease;
 use super::list::NarrowedList;
 use super::live::Flow;
-use super::live::LiveWatch;
 use super::live::One;
 use super::positions::Holder;
 use super::reject::BadAnswer;
@@ -168,34 +164,6 @@ impl Proxy {
             holder,
             human: human.flatten(),
         }))))
-    }
-
-    /// A watch whose frames come by `flow`, and which ends after `lasts`, where nobody upstream ends it.
-    pub(super) fn live(
-        &self,
-        exchange: &Exchange,
-        flow: Flow,
-        lease: &Lease,
-        holder: Holder,
-        lasts: Option<Duration>,
-        follow: Option<Box<Follow>>,
-    ) -> LiveWatch {
-        LiveWatch {
-            flow,
-            follow,
-            presence: lease.presence.clone(),
-            stirs: lease.presence.clone(),
-            holder,
-            positions: Arc::clone(&self.positions),
-            catalog: Arc::clone(&self.on.catalog),
-            tenancy: self.on.tenancy.clone(),
-            caller: exchange.caller.clone(),
-            authn: self.on.authn.clone(),
-            expires: exchange.credential_left(SystemTime::now()),
-            lasts,
-            look: self.settings.look,
-            drain: self.on.drain.clone(),
-        }
     }
 
     /// What the client of a watch holds, by the list it began with: of every object the metadata alone.

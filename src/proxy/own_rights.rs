@@ -1,8 +1,8 @@
 //! What the API server said about identities' own rights, remembered.
 //!
 //! A *yes* needs no expiry: the request is forwarded and the API server judges; its 403 turns the answer into no.
-//! A *no* is kept for a minute and asked again in the background while it is in use, so that a warm request waits for
-//! no review. A review that fails is no answer, and never a no.
+//! A *no* is kept for a minute and asked again in the background while it is in use, by requests and by open watches, so
+//! that a warm request waits for no review. A review that fails is no answer, and never a no.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -23,6 +23,10 @@ const FRESH: Duration = Duration::from_secs(60);
 /// How long a *no* is used while it is asked again; after that a request waits for the answer.
 const USABLE: Duration = Duration::from_secs(300);
 
+/// The same as [`FRESH`] of a *no* that a 403 made of a *yes*: an API server that has just started refuses for a moment
+/// what it allows.
+const DOUBTFUL: Duration = Duration::from_secs(2);
+
 /// Answers kept of one identity about one kind: two verbs of the whole, and of names.
 const MAX_ANSWERS: usize = 16;
 
@@ -34,13 +38,48 @@ const CAPACITY: u64 = 262_144;
 pub(super) struct Answers {
     kept: Cache<(IdentityKey, GroupResource), Vec<Answer>>,
     lost: watch::Sender<u64>,
+    gained: watch::Sender<u64>,
 }
 
 #[derive(Clone, Debug)]
 struct Answer {
     question: Question,
-    yes: bool,
-    asked: Instant,
+    says: Says,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Yes,
+    No {
+        /// When it is to be asked again.
+        due: Instant,
+        /// How long it counts.
+        until: Instant,
+    },
+}
+
+impl Says {
+    /// A *no* heard at `now`, to be asked again after `fresh`.
+    fn no(now: Instant, fresh: Duration) -> Self {
+        Self::No {
+            due: now + fresh,
+            until: now + USABLE,
+        }
+    }
+
+    fn is_fresh(self, now: Instant) -> bool {
+        match self {
+            Self::Yes => true,
+            Self::No { due, .. } => now < due,
+        }
+    }
+
+    fn is_usable(self, now: Instant) -> bool {
+        match self {
+            Self::Yes => true,
+            Self::No { until, .. } => now < until,
+        }
+    }
 }
 
 /// What is known of an identity's own rights to a kind, and what should be asked again meanwhile.
@@ -60,12 +99,18 @@ impl Answers {
                 .time_to_idle(Duration::from_secs(3600))
                 .build(),
             lost: watch::Sender::new(0),
+            gained: watch::Sender::new(0),
         }
     }
 
     /// Tells when anybody's *yes* has become a *no*, which is rare. What rests on a *yes* looks again then.
     pub(super) fn lost(&self) -> watch::Receiver<u64> {
         self.lost.subscribe()
+    }
+
+    /// Tells when anybody's *no* has become a *yes*, which is as rare. What is narrowed by a *no* looks again then.
+    pub(super) fn gained(&self) -> watch::Receiver<u64> {
+        self.gained.subscribe()
     }
 
     /// What is known at `now` about the kind that `what` asks for.
@@ -76,14 +121,11 @@ impl Answers {
         let Some(answers) = self.kept.get(&(*who, request.resource.clone())) else {
             return Recalled::default();
         };
-        let younger = |than: Duration| {
-            move |answer: &&Answer| answer.yes || now.saturating_duration_since(answer.asked) < than
+        let rights = |counts: fn(Says, Instant) -> bool| {
+            let kept = answers.iter().filter(|answer| counts(answer.says, now));
+            OwnRights::new(kept.map(|answer| (answer.question.clone(), answer.says == Says::Yes)))
         };
-        let rights = |than: Duration| {
-            let kept = answers.iter().filter(younger(than));
-            OwnRights::new(kept.map(|answer| (answer.question.clone(), answer.yes)))
-        };
-        let (usable, fresh) = (rights(USABLE), rights(FRESH));
+        let (usable, fresh) = (rights(Says::is_usable), rights(Says::is_fresh));
         Recalled {
             fresh: (fresh != usable).then_some(fresh),
             usable,
@@ -92,26 +134,38 @@ impl Answers {
 
     /// Remembers an answer.
     pub(super) fn learn(&self, who: &IdentityKey, question: Question, yes: bool, now: Instant) {
+        let says = if yes { Says::Yes } else { Says::no(now, FRESH) };
+        let mut gained = false;
         let key = (*who, question.resource.clone());
         self.kept.entry(key).and_upsert_with(|known| {
             let mut answers = known.map(moka::Entry::into_value).unwrap_or_default();
-            answers.retain(|answer| answer.question != question);
+            answers.retain(|answer| {
+                let same = answer.question == question;
+                gained |= same && yes && answer.says != Says::Yes;
+                !same
+            });
             // Names in questions come from requests: what a user asks about must not grow without end.
             if answers.len() >= MAX_ANSWERS {
                 answers.remove(0);
             }
-            answers.push(Answer {
-                question,
-                yes,
-                asked: now,
-            });
+            answers.push(Answer { question, says });
             answers
         });
+        if gained {
+            self.gained.send_modify(|times| *times += 1);
+        }
     }
 
-    /// Puts off asking `question` again for [`FRESH`]: somebody is about to ask.
+    /// Puts off asking `question` again for [`FRESH`]: somebody is about to ask. How long the old answer counts is not
+    /// put off.
     pub(super) fn put_off(&self, who: &IdentityKey, question: &Question, now: Instant) {
-        self.learn(who, question.clone(), false, now);
+        self.change(who, &question.resource, |answer| match answer.says {
+            Says::No { until, .. } if answer.question == *question => Says::No {
+                due: now + FRESH,
+                until,
+            },
+            says @ (Says::Yes | Says::No { .. }) => says,
+        });
     }
 
     /// The API server refused `what` although it had said yes to it: what was a yes is now a no. Says whether there was
@@ -121,32 +175,37 @@ impl Answers {
             return false;
         };
         let mut changed = false;
-        let key = (*who, request.resource.clone());
-        self.kept.entry(key).and_compute_with(|known| match known {
-            None => Op::Nop,
-            Some(entry) => Op::Put(
-                entry
-                    .into_value()
-                    .into_iter()
-                    .map(|answer| {
-                        changed |= answer.yes;
-                        if answer.yes {
-                            Answer {
-                                yes: false,
-                                asked: now,
-                                ..answer
-                            }
-                        } else {
-                            answer
-                        }
-                    })
-                    .collect(),
-            ),
+        self.change(who, &request.resource, |answer| match answer.says {
+            Says::Yes => {
+                changed = true;
+                Says::no(now, DOUBTFUL)
+            }
+            no @ Says::No { .. } => no,
         });
         if changed {
             self.lost.send_modify(|times| *times += 1);
         }
         changed
+    }
+
+    /// What each answer about `kind` says from now on.
+    fn change(
+        &self,
+        who: &IdentityKey,
+        kind: &GroupResource,
+        mut says: impl FnMut(&Answer) -> Says,
+    ) {
+        let key = (*who, kind.clone());
+        self.kept.entry(key).and_compute_with(|known| match known {
+            None => Op::Nop,
+            Some(entry) => {
+                let mut answers = entry.into_value();
+                for answer in &mut answers {
+                    answer.says = says(answer);
+                }
+                Op::Put(answers)
+            }
+        });
     }
 }
 
@@ -222,5 +281,50 @@ mod tests {
         );
         assert!(answers.refused(&alice(), &namespaces, later));
         assert_eq!(known(), Known::No);
+    }
+
+    #[test]
+    fn what_a_refusal_took_is_soon_asked_again_and_its_return_is_told() {
+        let (answers, start) = (Answers::new(), Instant::now());
+        let namespaces = listing("/api/v1/namespaces");
+        let is_due = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            let recalled = answers.recall(&alice(), &namespaces, now);
+            recalled.fresh.is_some()
+        };
+        let mut gained = answers.gained();
+        let mut told = || {
+            let told = gained.has_changed().unwrap();
+            gained.mark_unchanged();
+            told
+        };
+        answers.learn(&alice(), list(), true, start);
+        assert!(!told(), "nothing was kept from him before");
+        assert!(answers.refused(&alice(), &namespaces, start));
+        assert!(!is_due(1));
+        assert!(is_due(2));
+        answers.put_off(&alice(), &list(), start + Duration::from_secs(2));
+        assert!(!is_due(3), "somebody is asking");
+        assert!(is_due(62), "and was not answered");
+        answers.learn(&alice(), list(), true, start + Duration::from_secs(63));
+        assert!(told());
+        answers.learn(&alice(), list(), true, start + Duration::from_secs(64));
+        assert!(!told(), "it was a yes already");
+    }
+
+    #[test]
+    fn asking_in_vain_does_not_lengthen_a_no() {
+        let (answers, start) = (Answers::new(), Instant::now());
+        let namespaces = listing("/api/v1/namespaces");
+        let at = |seconds| start + Duration::from_secs(seconds);
+        answers.learn(&alice(), list(), false, start);
+        for minute in 1..5 {
+            answers.put_off(&alice(), &list(), at(60 * minute));
+        }
+        let known = |seconds| {
+            let recalled = answers.recall(&alice(), &namespaces, at(seconds));
+            recalled.usable.may(&list())
+        };
+        assert_eq!((known(299), known(300)), (Known::No, Known::NotAsked));
     }
 }

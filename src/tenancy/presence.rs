@@ -28,14 +28,6 @@ impl Presence {
         Arc::clone(&self.scope.borrow())
     }
 
-    /// Waits until something that names the identity has changed since this was last called, such as a RoleBinding. Its
-    /// scope may be the same. Cancel-safe.
-    pub async fn stirred(&mut self) {
-        if self.stirred.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// The next scope after those this presence was told of: after its beginning, or after the last answer of this
     /// function. Changes in between are skipped, the latest counts. It may be one that [`Presence::scope`] has shown
     /// already; its generation tells.
@@ -48,4 +40,23 @@ impl Presence {
         }
         Arc::clone(&self.scope.borrow_and_update())
     }
+
+    /// What happens to the identity next, as [`Self::changed`] tells it, or more than that. Cancel-safe.
+    pub async fn news(&mut self) -> News {
+        tokio::select! {
+            biased;
+            Ok(()) = self.scope.changed() => News::Scope,
+            Ok(()) = self.stirred.changed() => News::Stirred,
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// What happens to an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It has another scope, which [`Presence::scope`] shows.
+    Scope,
+    /// Something that names it has changed, such as a RoleBinding. Its scope may be the same.
+    Stirred,
 }

@@ -33,6 +33,7 @@ in_both_worlds!(
     a_watch_list_ends_its_beginning_with_the_bookmark,
     who_sees_all_lists_again_from_an_expired_position,
     a_right_to_see_all_widens_a_watch_and_its_end_narrows_it,
+    a_right_to_see_all_that_comes_back_ends_a_narrowed_watch,
 );
 
 async fn watch_from(world: &'static World, person: &Person, position: &str) -> Stream {
@@ -315,16 +316,22 @@ async fn a_watch_list_ends_its_beginning_with_the_bookmark(world: &'static World
     );
 }
 
-/// As a reflector does that was told that its position expired: it brings that position along.
-async fn who_sees_all_lists_again_from_an_expired_position(world: &'static World) {
-    let person = world.person().await;
-    world.bind(&person, "view").await;
+/// Lets `person` see all namespaces himself; the binding's path, to be deleted.
+async fn viewing(world: &'static World, person: &Person) -> String {
+    let right = world.bind(person, "view").await;
     eventually(|| async {
-        let direct = world.direct(&person).get(NAMESPACES).await;
+        let direct = world.direct(person).get(NAMESPACES).await;
         let may = direct.status.is_success();
         may.then_some(()).ok_or_else(|| direct.text())
     })
     .await;
+    right
+}
+
+/// As a reflector does that was told that its position expired: it brings that position along.
+async fn who_sees_all_lists_again_from_an_expired_position(world: &'static World) {
+    let person = world.person().await;
+    viewing(world, &person).await;
     let caller = world.proxy().await.caller(&person);
     for accept in [
         "application/json",
@@ -340,16 +347,7 @@ async fn who_sees_all_lists_again_from_an_expired_position(world: &'static World
 
 async fn a_right_to_see_all_widens_a_watch_and_its_end_narrows_it(world: &'static World) {
     let tenant = world.tenant(&["dev"]).await;
-    let right = world.bind(&tenant.owner, "view").await;
-    eventually(|| async {
-        let direct = world.direct(&tenant.owner).get(NAMESPACES).await;
-        direct
-            .status
-            .is_success()
-            .then_some(())
-            .ok_or_else(|| direct.text())
-    })
-    .await;
+    let right = viewing(world, &tenant.owner).await;
     let caller = world.proxy().await.caller(&tenant.owner);
     let all = caller.get(NAMESPACES).await;
     assert!(all.names().contains(&"kube-system".to_owned()));
@@ -367,4 +365,28 @@ async fn a_right_to_see_all_widens_a_watch_and_its_end_narrows_it(world: &'stati
         &other,
     )
     .await;
+}
+
+/// So it is when an API server that has just started refuses for a moment what it allows.
+async fn a_right_to_see_all_that_comes_back_ends_a_narrowed_watch(world: &'static World) {
+    let tenant = world.tenant(&["dev"]).await;
+    let right = viewing(world, &tenant.owner).await;
+    let caller = world.proxy().await.caller(&tenant.owner);
+    let sees_all = || async {
+        let names = caller.get(NAMESPACES).await.names();
+        names.contains(&"kube-system".to_owned())
+    };
+    assert!(sees_all().await);
+    world.delete(&right).await;
+    until_he_sees(&caller, &tenant.namespaces).await;
+    let position = listed(world, &tenant).await;
+    let mut watch = watch_from(world, &tenant.owner, &position).await;
+    viewing(world, &tenant.owner).await;
+    eventually(|| async { sees_all().await.then_some(()).ok_or(String::new()) }).await;
+    let events = watch.rest().await;
+    assert!(
+        events.last().is_some_and(is_expired),
+        "a list shows what the watch never would: {}",
+        watch.text()
+    );
 }
