@@ -157,15 +157,23 @@ impl Proxy {
         let issue = {
             let (positions, presence) = (Arc::clone(&self.positions), lease.presence.clone());
             let holder = holder.clone();
-            move |version: &str, parts, complete| {
-                let (Some(at), parts) = (Position::parse(version), Arc::new(parts)) else {
-                    return;
+            // Who asks for a state by its name is told that name, and of all pages the first one's counts.
+            let by_name = options.exactly().is_some() || page.is_some();
+            move |version: String, parts, complete| {
+                let (Some(at), parts) = (Position::parse(&version), Arc::new(parts)) else {
+                    return version;
                 };
-                if complete && one_state {
-                    positions.on_whole(&holder, at, &parts, presence.scope().generation);
-                } else {
-                    positions.on_fan_out_page(&holder, at, &parts);
+                let now = presence.scope().generation;
+                if !(complete && one_state) {
+                    positions.on_fan_out_page(&holder, at, &parts, now);
+                    return version;
                 }
+                let told = match by_name {
+                    true => at,
+                    false => positions.unparted(&holder, at, now),
+                };
+                positions.on_whole(&holder, told, &parts, now);
+                told.0.to_string()
             }
         };
         let mut response = Response::new(merge.into_body(beginning, seal, issue));

@@ -33,11 +33,11 @@ use crate::socket::ConnInfo;
 use crate::tenancy::Freshness;
 use crate::tenancy::News;
 use crate::tenancy::Presence;
-use crate::watch::guard::Position;
 use crate::watch::human::Step;
 use crate::watch::machine::End;
 use crate::watch::machine::Watch;
 use crate::watch::merged::Merged;
+use crate::watch::outbox::Behind;
 use crate::watch::outbox::Outbox;
 use crate::wire::Broken;
 use crate::wire::frames::Frame as WireFrame;
@@ -246,8 +246,7 @@ impl State {
             };
             match step {
                 Ok(Step::Give(frame)) => {
-                    self.issue(outgoing.position);
-                    return Some(frame);
+                    return Some(self.issue(outgoing.behind).unwrap_or(frame));
                 }
                 Ok(Step::First(frame)) => {
                     self.out.put_back(outgoing);
@@ -263,19 +262,26 @@ impl State {
         }
     }
 
-    /// A frame is about to go out, behind which the client stands at `position`.
-    fn issue(&self, position: Option<Position>) {
+    /// A frame is about to go out, `behind` which the client stands. Where that must be another place, the frame to go out
+    /// instead.
+    fn issue(&self, behind: Behind) -> Option<WireFrame> {
         let LiveWatch { holder, flow, .. } = &self.watch;
         let positions = &self.watch.proxy.positions;
         let now = self.watch.presence.scope().generation;
-        match (flow, position) {
-            (Flow::One(_), Some(at)) => positions.on_event(holder, at, now),
-            (Flow::One(_), None) => {}
-            (Flow::Many(many), Some(at)) => positions.on_whole(holder, at, &many.parts, now),
-            (Flow::Many(many), None) => {
-                if let Some(high) = many.machine.high() {
-                    positions.on_part(holder, high);
-                }
+        match (flow, behind) {
+            (Flow::One(_) | Flow::Many(_), Behind::Nothing) => None,
+            (Flow::One(_), Behind::Whole(at) | Behind::Part(at)) => {
+                positions.on_event(holder, at, now);
+                None
+            }
+            (Flow::Many(_), Behind::Part(at)) => {
+                positions.on_part(holder, at, now);
+                None
+            }
+            (Flow::Many(many), Behind::Whole(at)) => {
+                let told = positions.unparted(holder, at, now);
+                positions.on_whole(holder, told, &many.parts, now);
+                (told != at).then(|| many.machine.bookmark_instead(at, told))?
             }
         }
     }

@@ -4,11 +4,13 @@
 //! namespace was gained, one after it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::k8s::names::Namespace;
+use crate::watch::guard::Along;
 
 /// What those hold of each namespace who were given a position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Parts {
     shown: BTreeSet<Namespace>,
     hidden: BTreeSet<Namespace>,
@@ -36,12 +38,6 @@ impl Parts {
         side.insert(namespace.clone());
     }
 
-    /// The same position was given with `other` too.
-    pub(super) fn join(&mut self, other: &Self) {
-        self.shown.extend(other.shown.iter().cloned());
-        self.hidden.extend(other.hidden.iter().cloned());
-    }
-
     /// What everybody holds of `namespace` who was given the position.
     pub(super) fn of(&self, namespace: &Namespace) -> Held {
         match (
@@ -51,6 +47,16 @@ impl Parts {
             (true, false) => Held::Objects,
             (false, _) => Held::Nothing,
             (true, true) => Held::Unclear,
+        }
+    }
+}
+
+impl Along for Arc<Parts> {
+    fn join(&mut self, other: &Self) {
+        if self != other {
+            let parts = Self::make_mut(self);
+            parts.shown.extend(other.shown.iter().cloned());
+            parts.hidden.extend(other.hidden.iter().cloned());
         }
     }
 }
@@ -68,7 +74,8 @@ mod tests {
         assert_eq!(parts.of(&name("b")), Held::Nothing);
         later.note(&name("a"), true);
         later.note(&name("b"), true);
-        parts.join(&later);
+        let mut parts = Arc::new(parts);
+        parts.join(&Arc::new(later));
         assert_eq!(parts.of(&name("a")), Held::Objects);
         assert_eq!(parts.of(&name("b")), Held::Unclear);
         assert_eq!(parts.of(&name("never-asked")), Held::Nothing);

@@ -6,8 +6,6 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use moka::sync::Cache;
-
 use super::Proxy;
 use super::parts::Parts;
 use super::reject::Reject;
@@ -34,13 +32,9 @@ const CAPACITY: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Positions {
     guard: Mutex<Guard>,
-    /// The latest version of what was put together from an identity's namespaces. A forwarded watch over all of them from
-    /// there would begin without what the others hold.
-    fanned: Cache<(IdentityKey, GroupResource), Position>,
     /// The positions of what was put together, and of which namespaces: there is no reader for these kinds, and none is
     /// needed, since only what was handed out here is admitted.
-    whole: Mutex<Guard>,
-    parts: Cache<(IdentityKey, GroupResource, Position), Arc<Parts>>,
+    whole: Mutex<Guard<Arc<Parts>>>,
 }
 
 /// Whose positions of which kind a request asks about or makes, and in which state of affairs it was decided.
@@ -51,13 +45,21 @@ pub(super) struct Holder {
     pub(super) now: Now,
 }
 
+impl Holder {
+    /// The state of affairs in which something decided for this holder is handed out.
+    fn at(&self, generation: Generation) -> Now {
+        Now {
+            generation,
+            ..self.now
+        }
+    }
+}
+
 impl Default for Positions {
     fn default() -> Self {
         Self {
             guard: Mutex::new(Guard::new(CAPACITY)),
-            fanned: Cache::new(CAPACITY as u64),
             whole: Mutex::new(Guard::new(CAPACITY)),
-            parts: Cache::new(4 * CAPACITY as u64),
         }
     }
 }
@@ -110,28 +112,42 @@ impl Positions {
         );
         let mut guard = self.guard();
         if seen.continued {
-            guard.on_page(&holder.who, &holder.kind.resource, at, under, now);
+            guard.on_page(&holder.who, &holder.kind.resource, (at, ()), under, now);
         } else {
-            guard.on_issued(&holder.who, &holder.kind.resource, at, under, now);
+            guard.on_issued(&holder.who, &holder.kind.resource, (at, ()), under, now);
         }
     }
 
-    /// A client is about to have something at `at`, of what is put together from his namespaces: a page, an event.
-    pub(super) fn on_part(&self, holder: &Holder, at: Position) {
-        self.fanned
-            .entry((holder.who, holder.kind.resource.clone()))
-            .and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
+    /// A client is about to have an event at `at`, of what is put together from his namespaces. `now` is the generation in
+    /// force now, here and below.
+    pub(super) fn on_part(&self, holder: &Holder, at: Position, now: Generation) {
+        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
+        self.whole(holder)
+            .on_part(who, kind, at, under, holder.at(now));
     }
 
     /// A client is about to have a page of a list at `at`, put together from `parts`.
-    pub(super) fn on_fan_out_page(&self, holder: &Holder, at: Position, parts: &Arc<Parts>) {
-        self.on_part(holder, at);
-        let _whole = self.whole(holder);
-        self.join(holder, at, parts);
+    pub(super) fn on_fan_out_page(
+        &self,
+        holder: &Holder,
+        at: Position,
+        parts: &Arc<Parts>,
+        now: Generation,
+    ) {
+        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
+        let page = (at, Arc::clone(parts));
+        self.whole(holder)
+            .on_page(who, kind, page, under, holder.at(now));
     }
 
-    /// A client is about to have everything up to `at` of `parts`, with what its pages before showed. `now` is the
-    /// generation in force now.
+    /// Where a client is to be told that it stands which is about to have everything up to `at`: there, or earlier, if
+    /// others have an event of there and perhaps not all before it.
+    pub(super) fn unparted(&self, holder: &Holder, at: Position, now: Generation) -> Position {
+        let (who, kind) = (&holder.who, &holder.kind.resource);
+        self.whole(holder).unparted(who, kind, at, holder.at(now))
+    }
+
+    /// A client is about to have everything up to `at` of `parts`, with what its pages before showed.
     pub(super) fn on_whole(
         &self,
         holder: &Holder,
@@ -139,15 +155,10 @@ impl Positions {
         parts: &Arc<Parts>,
         now: Generation,
     ) {
-        self.on_part(holder, at);
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        let now = Now {
-            generation: now,
-            ..holder.now
-        };
-        let mut whole = self.whole(holder);
-        self.join(holder, at, parts);
-        whole.on_issued(who, kind, at, under, now);
+        let whole = (at, Arc::clone(parts));
+        self.whole(holder)
+            .on_issued(who, kind, whole, under, holder.at(now));
     }
 
     /// What a client holds who comes with `at`; `None` if it must list again.
@@ -157,26 +168,12 @@ impl Positions {
             Admit::Pass => {}
             Admit::Expired | Admit::NeedsFloor => return None,
         }
-        self.parts
-            .get(&(holder.who, holder.kind.resource.clone(), at?))
-    }
-
-    /// Adds `parts` to what is known of `at`. To be called under the lock of [`Self::whole`].
-    fn join(&self, holder: &Holder, at: Position, parts: &Arc<Parts>) {
-        let key = (holder.who, holder.kind.resource.clone(), at);
-        let joined = match self.parts.get(&key) {
-            Some(known) if known != *parts => {
-                let mut joined = known.as_ref().clone();
-                joined.join(parts);
-                Arc::new(joined)
-            }
-            Some(_) | None => Arc::clone(parts),
-        };
-        self.parts.insert(key, joined);
+        let parts = whole.with(&holder.who, &holder.kind.resource, at?);
+        parts.cloned()
     }
 
     /// The guard of what is put together, with nothing to learn first.
-    fn whole(&self, holder: &Holder) -> MutexGuard<'_, Guard> {
+    fn whole(&self, holder: &Holder) -> MutexGuard<'_, Guard<Arc<Parts>>> {
         let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let (who, kind) = (&holder.who, &holder.kind.resource);
         if whole.needs_floor(who, kind, holder.now) {
@@ -196,23 +193,15 @@ impl Positions {
         let Some(at) = options.resumes_at().and_then(Position::parse) else {
             return false;
         };
-        let latest = self.fanned.get(&(*who, resource.clone()));
-        latest.is_some_and(|latest| at <= latest)
+        let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        whole.high(who, resource).is_some_and(|high| at <= high)
     }
 
     /// A client is about to have an event or bookmark.
     pub(super) fn on_event(&self, holder: &Holder, at: Position, now: Generation) {
-        let now_in_force = Now {
-            generation: now,
-            ..holder.now
-        };
-        self.guard().on_issued(
-            &holder.who,
-            &holder.kind.resource,
-            at,
-            holder.now.generation,
-            now_in_force,
-        );
+        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
+        self.guard()
+            .on_issued(who, kind, (at, ()), under, holder.at(now));
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {
@@ -382,7 +371,7 @@ mod tests {
         let alice = holder("alice", 1);
         let one = Generation(1);
         let admitted = |holder: &Holder, at| positions.admit_whole(holder, Some(Position(at)));
-        positions.on_fan_out_page(&alice, Position(7), &parts("a"));
+        positions.on_fan_out_page(&alice, Position(7), &parts("a"), one);
         assert_eq!(admitted(&alice, 7), None, "a page is no position");
         positions.on_whole(&alice, Position(7), &parts("b -c"), one);
         assert_eq!(admitted(&alice, 7), Some(parts("a b -c")));
@@ -411,8 +400,8 @@ mod tests {
         let resource = &alice.kind.resource;
         let is_part = |at| positions.resumes_a_fan_out(&alice.who, resource, &resuming(at));
         assert!(!is_part("7"));
-        positions.on_part(&alice, Position(7));
-        positions.on_part(&alice, Position(5));
+        positions.on_part(&alice, Position(7), Generation(1));
+        positions.on_part(&alice, Position(5), Generation(1));
         assert!(is_part("7") && is_part("5") && is_part("1"));
         // Above it is what was forwarded.
         assert!(!is_part("8"));

@@ -80,11 +80,22 @@ pub struct Now {
     pub mode: Mode,
 }
 
+/// What is remembered along with a position. Clients of one identity may be given the same position, and not the same
+/// with it.
+pub trait Along {
+    /// The position was given with `other`, too.
+    fn join(&mut self, other: &Self);
+}
+
+impl Along for () {
+    fn join(&mut self, _other: &Self) {}
+}
+
 /// The guard of one replica.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct Guard<T = ()> {
     capacity: usize,
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Key, Entry<T>>,
     /// Entries by last use, oldest first.
     order: BTreeMap<u64, Key>,
     tick: u64,
@@ -109,7 +120,7 @@ impl Base {
 
 type Key = (GroupResource, IdentityKey);
 
-impl Guard {
+impl<T: Along> Guard<T> {
     /// A guard that knows nothing, and so admits nothing. It remembers up to `capacity` pairs of identity and kind; those
     /// used longest ago are forgotten first, which costs their clients one relist.
     pub fn new(capacity: usize) -> Self {
@@ -174,12 +185,12 @@ impl Guard {
         &mut self,
         who: &IdentityKey,
         kind: &GroupResource,
-        at: Position,
+        (at, with): (Position, T),
         under: Generation,
         now: Now,
     ) {
         match self.entry(who, kind, now) {
-            Some(entry) => entry.issue(at, under),
+            Some(entry) => entry.issue(at, with, under),
             None => self.unrecorded(kind, at),
         }
     }
@@ -189,13 +200,55 @@ impl Guard {
         &mut self,
         who: &IdentityKey,
         kind: &GroupResource,
+        (at, with): (Position, T),
+        under: Generation,
+        now: Now,
+    ) {
+        match self.entry(who, kind, now) {
+            Some(entry) => entry.page(at, with, under),
+            None => self.unrecorded(kind, at),
+        }
+    }
+
+    /// The client was given something at `at`, and perhaps not all before it: an event of a watch that is put together
+    /// from several. Who comes back with it must list again, even if others were given all up to there.
+    pub fn on_part(
+        &mut self,
+        who: &IdentityKey,
+        kind: &GroupResource,
         at: Position,
         under: Generation,
         now: Now,
     ) {
         match self.entry(who, kind, now) {
-            Some(entry) => entry.page(at, under),
+            Some(entry) => entry.part(at, under),
             None => self.unrecorded(kind, at),
+        }
+    }
+
+    /// The latest position up to `at` that was given to nobody with a part: who is told that he stands there, though he has
+    /// all up to `at`, is told again of what came between. `at` itself where there is none.
+    pub fn unparted(
+        &mut self,
+        who: &IdentityKey,
+        kind: &GroupResource,
+        at: Position,
+        now: Now,
+    ) -> Position {
+        let entry = self.entry(who, kind, now);
+        entry.and_then(|entry| entry.unparted(at)).unwrap_or(at)
+    }
+
+    /// What was issued with a position that was admitted.
+    pub fn with(&self, who: &IdentityKey, kind: &GroupResource, at: Position) -> Option<&T> {
+        self.entries.get(&(kind.clone(), *who))?.with(at)
+    }
+
+    /// The highest position that was given to `who` in any way, or may have been.
+    pub fn high(&self, who: &IdentityKey, kind: &GroupResource) -> Option<Position> {
+        match self.entries.get(&(kind.clone(), *who)) {
+            Some(entry) => entry.high(),
+            None => self.bases.get(kind).map(|base| base.floor),
         }
     }
 
@@ -233,7 +286,7 @@ impl Guard {
         kind: &GroupResource,
         at: Option<Position>,
         now: Now,
-        admits: impl Fn(&Entry, Position) -> bool,
+        admits: impl Fn(&Entry<T>, Position) -> bool,
     ) -> Admit {
         match self.entry(who, kind, now) {
             None => Admit::NeedsFloor,
@@ -246,7 +299,12 @@ impl Guard {
     }
 
     /// The entry, rolled on to the generation of `now`; `None` while the kind's base is not known.
-    fn entry(&mut self, who: &IdentityKey, kind: &GroupResource, now: Now) -> Option<&mut Entry> {
+    fn entry(
+        &mut self,
+        who: &IdentityKey,
+        kind: &GroupResource,
+        now: Now,
+    ) -> Option<&mut Entry<T>> {
         let key = (kind.clone(), *who);
         match self.entries.get(&key) {
             Some(entry) => {
@@ -257,10 +315,8 @@ impl Guard {
                 self.make_room();
                 // Asked again: the entry forgotten may have been of this kind.
                 let base = self.bases.get(kind).filter(|base| base.known)?;
-                self.entries.insert(
-                    key.clone(),
-                    Entry::new(now.mode, now.generation, base.floor),
-                );
+                self.entries
+                    .insert(key.clone(), Entry::new(now.generation, base.floor));
             }
         }
         self.tick += 1;
@@ -302,5 +358,7 @@ impl Guard {
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod parts_model;
 #[cfg(test)]
 mod tests;

@@ -169,7 +169,7 @@ impl Watch {
         match verdict {
             Verdict::Passes | Verdict::Enters => {
                 let frame = self.dress(&event, frame, verdict == Verdict::Enters);
-                out.push(frame, position);
+                out.push(frame, position.into());
             }
             Verdict::Leaves => {
                 self.hold_header_back(&event, &frame);
@@ -178,7 +178,7 @@ impl Watch {
                 } = &self.view;
                 let cells = self.header.cells();
                 if let Some(frame) = gone_frame(*media, kind, *rows, cells, &event.meta) {
-                    out.push(frame, position);
+                    out.push(frame, position.into());
                 }
             }
             Verdict::Hidden => self.hold_header_back(&event, &frame),

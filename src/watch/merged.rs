@@ -11,6 +11,7 @@ use super::header::Header;
 use super::machine::End;
 use super::made::ObjectKind;
 use super::made::bookmark_frame;
+use super::outbox::Behind;
 use super::outbox::Outbox;
 use super::splice;
 use crate::filter;
@@ -50,6 +51,8 @@ pub struct Merged {
     initial_end_due: bool,
     /// The last bookmark.
     marked: Option<Position>,
+    /// The bookmark that ended the present state.
+    initial_end: Option<Position>,
     /// The highest position of anything that was put into the outbox.
     high: Option<Position>,
     over: bool,
@@ -88,6 +91,7 @@ impl Merged {
             header: Header::default(),
             initial_end_due: whole.marks_initial_end,
             marked: None,
+            initial_end: None,
             high: None,
             over: false,
             whole,
@@ -131,9 +135,10 @@ impl Merged {
         self.finish(out);
     }
 
-    /// The highest position that anything handed to the outbox has: a client may come back from there.
-    pub fn high(&self) -> Option<Position> {
-        self.high
+    /// The bookmark that says `at`, handed to the outbox before, saying `instead`.
+    pub fn bookmark_instead(&self, at: Position, instead: Position) -> Option<Frame> {
+        let Whole { media, kind, .. } = &self.whole;
+        bookmark_frame(*media, kind, instead, self.initial_end == Some(at))
     }
 
     fn read_frames(&mut self, at: usize, out: &mut Outbox) -> Result<(), Broken> {
@@ -154,7 +159,7 @@ impl Merged {
         };
         match event.kind {
             EventType::Error => {
-                out.push(frame, None);
+                out.push(frame, Behind::Nothing);
                 self.finish(out);
                 return Ok(());
             }
@@ -170,7 +175,7 @@ impl Merged {
             EventType::Added | EventType::Modified | EventType::Deleted | EventType::Error => {
                 self.high = self.high.max(position);
                 let frame = self.with_one_header(&event, frame);
-                out.push(frame, None);
+                out.push(frame, position.map_or(Behind::Nothing, Behind::Part));
             }
         }
         Ok(())
@@ -211,7 +216,10 @@ impl Merged {
         if let Some(frame) = bookmark_frame(*media, kind, reached, ends_initial_events) {
             self.marked = Some(reached);
             self.high = self.high.max(Some(reached));
-            out.push(frame, Some(reached));
+            if ends_initial_events {
+                self.initial_end = Some(reached);
+            }
+            out.push(frame, Behind::Whole(reached));
         }
     }
 

@@ -11,8 +11,25 @@ use crate::wire::frames::Frame;
 pub struct Outgoing {
     /// Exactly these bytes.
     pub frame: Frame,
-    /// The position the client holds once it has the frame: whoever hands the frame out tells the guard.
-    pub position: Option<Position>,
+    /// Where the client stands once it has the frame: whoever hands the frame out tells the guard.
+    pub behind: Behind,
+}
+
+/// Where a client stands that has a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    /// It has everything up to there.
+    Whole(Position),
+    /// It has something of there, and perhaps not all before it.
+    Part(Position),
+    /// Nowhere that it could come back with.
+    Nothing,
+}
+
+impl From<Option<Position>> for Behind {
+    fn from(whole: Option<Position>) -> Self {
+        whole.map_or(Self::Nothing, Self::Whole)
+    }
 }
 
 /// Frames judged and not yet handed out. A frame is handed out by [`Outbox::pop`]; what is still in here when the scope
@@ -49,9 +66,9 @@ impl Outbox {
         self.ended && self.frames.is_empty()
     }
 
-    pub(super) fn push(&mut self, frame: Frame, position: Option<Position>) {
+    pub(super) fn push(&mut self, frame: Frame, behind: Behind) {
         debug_assert!(!self.ended, "a frame after the end");
-        self.frames.push_back(Outgoing { frame, position });
+        self.frames.push_back(Outgoing { frame, behind });
     }
 
     /// Takes back what was not handed out.
@@ -67,7 +84,7 @@ impl Outbox {
         self.clear();
         self.ended = false;
         if let Some(frame) = last {
-            self.push(frame, None);
+            self.push(frame, Behind::Nothing);
         }
         self.end();
     }

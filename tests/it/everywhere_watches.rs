@@ -34,6 +34,7 @@ in_both_worlds!(
     the_present_state_comes_first_and_ends_once,
     a_position_that_was_not_handed_out_is_expired_once,
     bookmarks_are_positions_and_the_last_one_comes_at_the_end,
+    nobody_is_told_to_stand_where_another_has_an_event,
     a_namespace_gained_or_lost_ends_it,
     a_right_lost_within_a_namespace_ends_it,
     a_right_gained_within_a_namespace_ends_it,
@@ -124,6 +125,32 @@ async fn a_watch_goes_on_from_a_list_and_shows_his_namespaces_only(world: &'stat
         ]
     );
     assert!(!watch.text().contains("hidden"));
+}
+
+/// Who has the event does not have what other namespaces wrote before it, and may come back with its version.
+async fn nobody_is_told_to_stand_where_another_has_an_event(world: &'static World) {
+    let (tenant, caller, _) = furnished(world, &["a", "b"], Mode::Token).await;
+    let a = &tenant.namespaces[0];
+    let mut one = watching(&caller).await;
+    put(world, a, "x").await;
+    let event = one.next().await.unwrap();
+    assert_eq!(told(&event), format!("ADDED {a}/x"));
+    let at = event["object"]["metadata"]["resourceVersion"].as_str();
+    // In a cluster at rest it is the list's, too.
+    let position = listed(&caller).await.position();
+    assert_ne!(Some(position.as_str()), at);
+    let from = |at: &str| format!("{EVERYWHERE}?{OURS}&{BOOKMARKS}&resourceVersion={at}");
+    let mut other = caller.watch(&from(&position)).await;
+    put(world, a, "y").await;
+    let events = other.until(|event| told(event).ends_with("/y")).await;
+    let known = |event: &Value| told(event) == format!("ADDED {a}/x");
+    assert!(
+        events.iter().rev().skip(1).all(known),
+        "no expiry: {}",
+        other.text()
+    );
+    let events = caller.watch(&from(at.unwrap())).await.rest().await;
+    assert!(events.len() == 1 && is_expired(&events[0]), "{events:?}");
 }
 
 async fn the_present_state_comes_first_and_ends_once(world: &'static World) {

@@ -69,8 +69,6 @@ struct Model {
     ledger: Arc<Ledger>,
     mood: Arc<Mood>,
     turn: usize,
-    /// Whether the API server was away.
-    had_an_outage: bool,
     /// Who has ever seen all of a kind himself, when the world rested.
     saw_all: Mutex<BTreeSet<(usize, &'static str)>>,
 }
@@ -138,7 +136,6 @@ impl Model {
             ledger,
             mood: Arc::default(),
             turn: 0,
-            had_an_outage: false,
             saw_all: Mutex::default(),
         };
         model.gather(&dice).await;

@@ -132,12 +132,12 @@ impl Merge {
     }
 
     /// The list as a body that begins with `beginning`. `seal` makes a page token, `issue` is told before the last byte
-    /// goes out of which version and namespaces it was, and whether that is all.
+    /// goes out of which version and namespaces it was, and whether that is all, and says which version the client is told.
     pub(super) fn into_body(
         mut self,
         mut beginning: BytesMut,
         seal: impl Fn(Namespace, Option<String>) -> String + Send + 'static,
-        issue: impl Fn(&str, Parts, bool) + Send + 'static,
+        issue: impl Fn(String, Parts, bool) -> String + Send + 'static,
     ) -> Body {
         let close = move |merge: &mut Self| merge.close(&seal, &issue);
         if self.end.is_some() {
@@ -275,7 +275,7 @@ impl Merge {
     fn close(
         &mut self,
         seal: &dyn Fn(Namespace, Option<String>) -> String,
-        issue: &dyn Fn(&str, Parts, bool),
+        issue: &dyn Fn(String, Parts, bool) -> String,
     ) -> Bytes {
         let mut close = BytesMut::from(&b"]"[..]);
         let envelope = self.envelope.take().unwrap_or_default();
@@ -291,7 +291,7 @@ impl Merge {
         let mut metadata = serde_json::Map::new();
         if let Some(version) = self.version.take().or(envelope.resource_version) {
             let complete = !matches!(self.end, Some(End::Page(..)));
-            issue(&version, std::mem::take(&mut self.parts), complete);
+            let version = issue(version, std::mem::take(&mut self.parts), complete);
             metadata.insert("resourceVersion".to_owned(), version.into());
         }
         if let Some(End::Page(namespace, native)) = self.end.take() {

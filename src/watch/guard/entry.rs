@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::Along;
 use super::Mode;
 use super::Position;
 use crate::tenancy::scope::Generation;
@@ -12,9 +13,12 @@ const MAX_ISSUED: usize = 256;
 /// Page tokens remembered: a list that is being paged has one.
 const MAX_PAGED: usize = 16;
 
+/// Positions remembered of events that say nothing about the whole. Who comes back from further behind lists again.
+const MAX_PARTED: usize = 256;
+
 /// State of one identity and kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Entry {
+pub(super) struct Entry<T> {
     /// The guard's tick of its last use.
     pub(super) used: u64,
     mode: Mode,
@@ -22,21 +26,25 @@ pub(super) struct Entry {
     floor: Position,
     /// Highest position given out in any way, remembered below or not; never under the floor.
     high: Position,
-    issued: Recent<MAX_ISSUED>,
-    paged: Recent<MAX_PAGED>,
+    issued: Recent<MAX_ISSUED, T>,
+    paged: Recent<MAX_PAGED, T>,
+    /// Positions of which somebody has something and perhaps not all before it.
+    parted: Recent<MAX_PARTED, ()>,
 }
 
-impl Entry {
-    /// Nothing is issued yet, and nothing up to `floor` will ever be.
-    pub(super) fn new(mode: Mode, generation: Generation, floor: Position) -> Self {
+impl<T: Along> Entry<T> {
+    /// Nothing is issued yet, and nothing up to `floor` will ever be. It begins narrowed, so that the first forwarded
+    /// answer is a flip like any other: what other replicas handed out lies below what is read then.
+    pub(super) fn new(generation: Generation, floor: Position) -> Self {
         Self {
             used: 0,
-            mode,
+            mode: Mode::Narrowed,
             generation,
             floor,
             high: floor,
             issued: Recent::default(),
             paged: Recent::default(),
+            parted: Recent::default(),
         }
     }
 
@@ -91,26 +99,56 @@ impl Entry {
         self.high = self.high.max(at);
     }
 
-    pub(super) fn issue(&mut self, at: Position, under: Generation) {
+    pub(super) fn issue(&mut self, at: Position, mut with: T, under: Generation) {
         if self.counts(under) {
             self.high = self.high.max(at);
-            self.issued.insert(at);
+            if let Some(before) = self.paged.get(at) {
+                with.join(before);
+            }
+            self.issued.insert(at, with);
         } else {
             self.raise(at);
         }
     }
 
-    pub(super) fn page(&mut self, at: Position, under: Generation) {
+    pub(super) fn page(&mut self, at: Position, with: T, under: Generation) {
         if self.counts(under) {
             self.high = self.high.max(at);
-            self.paged.insert(at);
+            self.paged.insert(at, with);
         } else {
             self.raise(at);
         }
+    }
+
+    /// Somebody was given something at `at`, and perhaps not all before it.
+    pub(super) fn part(&mut self, at: Position, under: Generation) {
+        if self.counts(under) {
+            self.high = self.high.max(at);
+            // Of what is forgotten nobody knows any more which of them it is.
+            if let Some(forgotten) = self.parted.insert(at, ()) {
+                self.floor = self.floor.max(forgotten);
+            }
+        } else {
+            self.raise(at);
+        }
+    }
+
+    /// The latest position up to `at` that may be given to who has everything there, and that nobody has a part of.
+    pub(super) fn unparted(&self, at: Position) -> Option<Position> {
+        let mut whole = at;
+        while self.parted.get(whole).is_some() {
+            whole = Position(whole.0.checked_sub(1)?);
+        }
+        (whole > self.floor).then_some(whole)
+    }
+
+    /// What was issued with `at`.
+    pub(super) fn with(&self, at: Position) -> Option<&T> {
+        self.issued.get(at)
     }
 
     pub(super) fn admits(&self, at: Position) -> bool {
-        at > self.floor && self.knows(&self.issued, at)
+        at > self.floor && self.knows(&self.issued, at) && self.parted.get(at).is_none()
     }
 
     pub(super) fn admits_page(&self, at: Position) -> bool {
@@ -125,9 +163,9 @@ impl Entry {
         }
     }
 
-    fn knows<const N: usize>(&self, given: &Recent<N>, at: Position) -> bool {
+    fn knows<const N: usize>(&self, given: &Recent<N, T>, at: Position) -> bool {
         match self.mode {
-            Mode::Narrowed => given.contains(at),
+            Mode::Narrowed => given.get(at).is_some(),
             // Forwarded answers are not read: everything above the floor is taken for theirs.
             Mode::Forwarded => true,
         }
@@ -137,27 +175,46 @@ impl Entry {
         self.raise(floor);
         self.issued = Recent::default();
         self.paged = Recent::default();
+        self.parted = Recent::default();
     }
 }
 
-/// The highest positions of those inserted, up to `N`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Recent<const N: usize> {
-    ascending: VecDeque<Position>,
+/// The highest positions of those inserted, up to `N`, each with what goes along.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Recent<const N: usize, T> {
+    ascending: VecDeque<(Position, T)>,
 }
 
-impl<const N: usize> Recent<N> {
-    fn insert(&mut self, at: Position) {
-        match self.ascending.binary_search(&at) {
-            Ok(_) => return,
-            Err(index) => self.ascending.insert(index, at),
-        }
-        if self.ascending.len() > N {
-            self.ascending.pop_front();
+impl<const N: usize, T> Default for Recent<N, T> {
+    fn default() -> Self {
+        Self {
+            ascending: VecDeque::new(),
         }
     }
+}
 
-    fn contains(&self, at: Position) -> bool {
-        self.ascending.binary_search(&at).is_ok()
+impl<const N: usize, T: Along> Recent<N, T> {
+    /// The position that is forgotten for it, if one is.
+    fn insert(&mut self, at: Position, with: T) -> Option<Position> {
+        match self.find(at) {
+            Ok(index) => {
+                if let Some((_, known)) = self.ascending.get_mut(index) {
+                    known.join(&with);
+                }
+            }
+            Err(index) => self.ascending.insert(index, (at, with)),
+        }
+        let forgotten = (self.ascending.len() > N).then(|| self.ascending.pop_front());
+        forgotten.flatten().map(|(at, _)| at)
+    }
+
+    fn get(&self, at: Position) -> Option<&T> {
+        let index = self.find(at).ok()?;
+        self.ascending.get(index).map(|(_, with)| with)
+    }
+
+    fn find(&self, at: Position) -> Result<usize, usize> {
+        self.ascending
+            .binary_search_by_key(&at, |(known, _)| *known)
     }
 }

@@ -94,6 +94,8 @@ enum Action {
     /// The open watch delivers all there is.
     Event(usize),
     Disconnect(usize),
+    /// Another replica, which has not heard of own rights yet, narrows a list.
+    Elsewhere(usize),
 }
 
 /// Duties of the caller that a test may leave out, to see that it matters.
@@ -108,6 +110,8 @@ enum Caller {
     ForgetsThePast,
     /// Lets forwarded watches run on after a flip.
     KeepsForwardedWatches,
+    /// Takes a position from the start of the process for a fresh one.
+    RemembersAFloor,
 }
 
 pub(super) fn identity(user: &str) -> Identity {
@@ -191,6 +195,7 @@ impl Model {
             Action::Resume(c) => self.resume(&mut world, c)?,
             Action::Event(c) => self.event(&mut world, c),
             Action::Disconnect(c) => world.clients[c].watch.take().map(|_| ()),
+            Action::Elsewhere(c) => self.elsewhere(&mut world, c),
         };
         Ok(happened.map(|()| world))
     }
@@ -262,15 +267,42 @@ impl Model {
 
     fn ask_floor(&self, world: &mut World) {
         let now = Self::now(world);
-        if self.caller != Caller::AsksOnlyOnResume
-            && world
-                .guard
-                .needs_floor(&self.names.alice, &self.names.kind, now)
-        {
-            world
-                .guard
-                .on_floor(&self.names.alice, &self.names.kind, at(world.clock), now);
+        let Names { alice, kind, .. } = &self.names;
+        if self.caller != Caller::AsksOnlyOnResume && world.guard.needs_floor(alice, kind, now) {
+            let fresh = self.fresh(world);
+            world.guard.on_floor(alice, kind, fresh, now);
         }
+    }
+
+    fn fresh(&self, world: &World) -> Position {
+        if self.caller == Caller::RemembersAFloor {
+            return at(1);
+        }
+        at(world.clock)
+    }
+
+    /// Until this replica forwards for the first time. From then on the other one is bound to hear of it soon, and where it
+    /// has not nothing here can tell.
+    fn elsewhere(&self, world: &mut World, c: usize) -> Option<()> {
+        let client = &world.clients[c];
+        let key = (self.names.kind.clone(), self.names.alice);
+        let forwards = world.guard.entries.get(&key);
+        if forwards.is_some_and(|entry| entry.mode() == Mode::Forwarded)
+            || !world.rights
+            || client.request.is_some()
+            || client.watch.is_some()
+        {
+            return None;
+        }
+        let view = if world.visible {
+            View::Shown
+        } else {
+            View::Hidden
+        };
+        // Something is written since.
+        world.clients[c].holds = Some((world.clock, view));
+        world.clock += 1;
+        spend(&mut world.left[0]).then_some(())
     }
 
     fn send(&self, world: &mut World, c: usize, request: impl Fn(Judged) -> Request) -> Option<()> {
@@ -330,9 +362,15 @@ impl Model {
         }
         let under = Generation(judged.generation);
         match request {
-            Request::FirstPage(_) => world.guard.on_page(alice, kind, at(position), under, now),
+            Request::FirstPage(_) => {
+                world
+                    .guard
+                    .on_page(alice, kind, (at(position), ()), under, now)
+            }
             Request::List(_) | Request::LastPage(..) => {
-                world.guard.on_issued(alice, kind, at(position), under, now)
+                world
+                    .guard
+                    .on_issued(alice, kind, (at(position), ()), under, now)
             }
         }
         Some(())
@@ -347,7 +385,8 @@ impl Model {
         let Names { alice, kind, .. } = &self.names;
         let mut admit = world.guard.admit(alice, kind, Some(at(position)), now);
         if admit == Admit::NeedsFloor {
-            world.guard.on_floor(alice, kind, at(world.clock), now);
+            let fresh = self.fresh(world);
+            world.guard.on_floor(alice, kind, fresh, now);
             admit = world.guard.admit(alice, kind, Some(at(position)), now);
         }
         match admit {
@@ -382,7 +421,7 @@ impl Model {
             world.guard.on_issued(
                 &self.names.alice,
                 &self.names.kind,
-                at(world.clock),
+                (at(world.clock), ()),
                 under,
                 now,
             );
@@ -445,7 +484,7 @@ fn signature(world: &World, alice: &IdentityKey) -> u128 {
     let mut clients = world.clients;
     clients.sort_unstable();
     let guard = &world.guard;
-    let entries: Vec<(bool, Entry)> = guard
+    let entries: Vec<(bool, Entry<()>)> = guard
         .entries
         .iter()
         .map(|((_, who), entry)| {
@@ -457,10 +496,13 @@ fn signature(world: &World, alice: &IdentityKey) -> u128 {
     let order: Vec<bool> = guard.order.values().map(|(_, who)| who == alice).collect();
     let bases: Vec<&Base> = guard.bases.values().collect();
     let flags = (world.clock, world.generation, world.visible, world.rights);
-    let whole = (entries, order, bases, flags, clients, world.left);
+    digest(&(entries, order, bases, flags, clients, world.left))
+}
+
+pub(super) fn digest(whole: &impl Hash) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
-        (salt, &whole).hash(&mut hasher);
+        (salt, whole).hash(&mut hasher);
         u128::from(hasher.finish())
     };
     half(0) << 64 | half(1)
@@ -522,6 +564,16 @@ fn no_admitted_resume_misses_a_change_of_own_rights() {
 }
 
 #[test]
+fn no_admitted_resume_misses_what_another_replica_narrowed() {
+    let mut actions = lists_and_watches();
+    actions.push(Action::Flip);
+    actions.extend(for_both(|c| vec![Action::Elsewhere(c)]));
+    let worlds = Model::new(Caller::Careful).explore([2, 1, 1, 0, 0], &actions);
+    println!("{worlds:?} worlds");
+    assert!(worlds.is_ok(), "{worlds:?}");
+}
+
+#[test]
 fn no_admitted_resume_misses_what_a_forgetful_or_new_guard_never_knew() {
     let mut actions = lists_and_watches();
     actions.extend([Action::Flip, Action::Restart, Action::Stranger]);
@@ -533,12 +585,13 @@ fn no_admitted_resume_misses_what_a_forgetful_or_new_guard_never_knew() {
 #[test]
 fn the_search_finds_the_hole_that_each_duty_of_the_caller_closes() {
     let mut actions = lists_and_watches();
-    actions.extend([Action::Flip, Action::Restart]);
+    actions.extend([Action::Flip, Action::Restart, Action::Elsewhere(0)]);
     for (caller, left) in [
         (Caller::ForgetsLateForwards, [1, 0, 2, 0, 0]),
         (Caller::AsksOnlyOnResume, [0, 0, 2, 0, 0]),
         (Caller::ForgetsThePast, [0, 0, 1, 1, 0]),
         (Caller::KeepsForwardedWatches, [1, 0, 2, 0, 0]),
+        (Caller::RemembersAFloor, [1, 0, 1, 0, 0]),
     ] {
         let found = Model::new(caller).explore(left, &actions);
         println!("{caller:?}: {found:?}");

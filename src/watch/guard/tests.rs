@@ -35,12 +35,12 @@ impl One {
 
     fn issue(&mut self, at: u128, under: Generation) {
         self.guard
-            .on_issued(&self.who, &self.kind, Position(at), under, self.now);
+            .on_issued(&self.who, &self.kind, (Position(at), ()), under, self.now);
     }
 
     fn page(&mut self, at: u128, under: Generation) {
         self.guard
-            .on_page(&self.who, &self.kind, Position(at), under, self.now);
+            .on_page(&self.who, &self.kind, (Position(at), ()), under, self.now);
     }
 
     fn admit(&mut self, at: u128) -> Admit {
@@ -243,8 +243,76 @@ fn own_rights_gained_expire_what_was_narrowed_and_no_more() {
 }
 
 #[test]
+fn what_others_handed_out_before_the_first_forwarded_answer_is_expired() {
+    let mut one = One::new(Mode::Forwarded);
+    // Above the base, and narrowed by a replica that has not heard of the right yet.
+    assert_eq!(one.admit(20), Admit::NeedsFloor);
+    one.on_floor(24);
+    assert_eq!(one.admit(20), Admit::Expired);
+    assert_eq!(one.admit(24), Admit::Pass);
+}
+
+#[test]
+fn what_is_the_whole_to_one_and_a_part_to_another_is_expired() {
+    let mut one = One::new(Mode::Narrowed);
+    let part = |one: &mut One, at, under| {
+        one.guard
+            .on_part(&one.who, &one.kind, Position(at), under, one.now);
+    };
+    let unparted = |one: &mut One, at| {
+        let at = one
+            .guard
+            .unparted(&one.who, &one.kind, Position(at), one.now);
+        at.0
+    };
+    one.issue(20, G1);
+    part(&mut one, 20, G1);
+    part(&mut one, 21, G1);
+    one.issue(21, G1);
+    assert_eq!(
+        (one.admit(20), one.admit(21)),
+        (Admit::Expired, Admit::Expired)
+    );
+    assert_eq!(unparted(&mut one, 21), 19);
+    one.issue(19, G1);
+    assert_eq!(one.admit(19), Admit::Pass);
+    assert_eq!(unparted(&mut one, 11), 11);
+    part(&mut one, 11, G1);
+    assert_eq!(
+        unparted(&mut one, 11),
+        11,
+        "at the floor it does not matter"
+    );
+    // A part of an older scope is no part of this one.
+    one.now.generation = G2;
+    part(&mut one, 30, G1);
+    assert_eq!(one.floor(), 30);
+}
+
+#[test]
+fn parts_that_are_forgotten_may_be_anywhere_up_to_the_last_of_them() {
+    let mut one = One::new(Mode::Narrowed);
+    one.issue(20, G1);
+    one.issue(22, G1);
+    for at in (21..=277).filter(|at| *at != 22) {
+        assert_eq!(one.admit(20), Admit::Pass, "{at}");
+        one.guard
+            .on_part(&one.who, &one.kind, Position(at), G1, one.now);
+    }
+    assert_eq!(one.floor(), 10, "as many as are remembered");
+    one.guard
+        .on_part(&one.who, &one.kind, Position(278), G1, one.now);
+    assert_eq!(one.floor(), 21);
+    assert_eq!(
+        (one.admit(20), one.admit(22)),
+        (Admit::Expired, Admit::Pass)
+    );
+}
+
+#[test]
 fn own_rights_lost_expire_what_was_forwarded() {
     let mut one = One::new(Mode::Forwarded);
+    one.on_floor(11);
     assert_eq!(one.admit(20), Admit::Pass);
     one.now.mode = Mode::Narrowed;
     assert_eq!(one.admit(20), Admit::NeedsFloor);
@@ -266,6 +334,7 @@ fn own_rights_lost_expire_what_was_forwarded() {
 #[test]
 fn two_who_ask_for_one_floor_do_not_undo_each_other() {
     let mut one = One::new(Mode::Forwarded);
+    one.on_floor(11);
     assert_eq!(one.admit(11), Admit::Pass);
     one.now.mode = Mode::Narrowed;
     one.on_floor(20);
@@ -299,10 +368,10 @@ fn the_entry_used_longest_ago_is_forgotten_and_covered_by_the_base() {
     let (bob, carol) = (*identity("bob").key(), *identity("carol").key());
     one.issue(20, G1);
     one.guard
-        .on_issued(&bob, &one.kind, Position(21), G1, one.now);
+        .on_issued(&bob, &one.kind, (Position(21), ()), G1, one.now);
     assert_eq!(one.admit(20), Admit::Pass, "and used now");
     one.guard
-        .on_issued(&carol, &one.kind, Position(22), G1, one.now);
+        .on_issued(&carol, &one.kind, (Position(22), ()), G1, one.now);
     assert_eq!(one.admit(20), Admit::Pass);
     assert_eq!(
         one.guard
@@ -322,6 +391,7 @@ fn the_entry_used_longest_ago_is_forgotten_and_covered_by_the_base() {
 fn a_forgotten_forwarded_entry_makes_newcomers_ask() {
     let mut one = One::new(Mode::Forwarded);
     one.guard.capacity = 1;
+    one.on_floor(11);
     assert_eq!(one.admit(20), Admit::Pass);
     let bob = *identity("bob").key();
     assert!(one.guard.needs_floor(&bob, &one.kind, one.now));

@@ -12,6 +12,7 @@ use crate::k8s::media::Encoding;
 use crate::k8s::media::Shape;
 use crate::k8s::media::TableVersion;
 use crate::k8s::names::Namespace;
+use crate::watch::outbox::Behind;
 use crate::wire::protobuf::MAGIC;
 use crate::wire::protobuf::put;
 
@@ -144,7 +145,11 @@ impl Session {
     fn drain(&mut self) {
         while let Some(outgoing) = self.outbox.pop() {
             self.got.extend_from_slice(outgoing.frame.bytes());
-            self.positions.extend(outgoing.position.map(|at| at.0));
+            match outgoing.behind {
+                Behind::Whole(at) => self.positions.push(at.0),
+                Behind::Part(at) => panic!("a part at {at:?}"),
+                Behind::Nothing => {}
+            }
         }
     }
 

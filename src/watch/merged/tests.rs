@@ -52,10 +52,16 @@ fn told(out: &mut Outbox) -> Vec<String> {
         let metadata = &event["object"]["metadata"];
         let ends = metadata["annotations"]["k8s.io/initial-events-end"] == "true";
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let position = outgoing.position.map(|at| at.0.to_string());
         let version = text(&metadata["resourceVersion"]);
-        assert!(position.is_none_or(|at| at == version), "{event}");
-        assert_eq!(outgoing.position.is_some(), event["type"] == "BOOKMARK");
+        let behind = Position::parse(&version).map(match text(&event["type"]).as_str() {
+            "BOOKMARK" => Behind::Whole,
+            _ => Behind::Part,
+        });
+        assert_eq!(
+            outgoing.behind,
+            behind.unwrap_or(Behind::Nothing),
+            "{event}"
+        );
         let name = text(&metadata["name"]);
         let mark = if ends { "!" } else { "" };
         told.push(format!("{} {name}{version}{mark}", text(&event["type"])));
@@ -224,21 +230,43 @@ proptest! {
                 Step::Cut => watch.on_end(End::Upstream, &mut out),
             }
             while let Some(outgoing) = out.pop() {
-                match outgoing.position {
-                    Some(at) => {
+                match outgoing.behind {
+                    Behind::Whole(at) => {
                         // Everything up to here was seen by now.
                         let missed = happened.iter().find(|it| **it <= at.0 && !seen.contains(*it));
                         prop_assert_eq!(missed, None, "at {:?}", at);
                         positions.push(at.0);
                     }
-                    None => {
-                        let event: Value = serde_json::from_slice(&outgoing.frame.document()).unwrap();
-                        let version = event["object"]["metadata"]["resourceVersion"].as_str().unwrap();
-                        seen.push(version.parse::<u128>().unwrap());
-                    }
+                    Behind::Part(at) => seen.push(at.0),
+                    Behind::Nothing => prop_assert!(false, "an event without a version"),
                 }
             }
         }
         prop_assert!(positions.is_sorted());
     }
+}
+
+#[test]
+fn a_bookmark_may_be_told_to_say_less() {
+    let (mut watch, mut out) = opened(&[None], true);
+    let frames = [
+        initial_end(5),
+        event("ADDED", "b", 7),
+        event("BOOKMARK", "", 7),
+    ];
+    for bytes in frames {
+        watch.on_bytes(0, &bytes, &mut out).unwrap();
+    }
+    let say = |at, instead| {
+        let frame = watch.bookmark_instead(Position(at), Position(instead));
+        let mut out = Outbox::new();
+        out.push(frame.unwrap(), Behind::Whole(Position(instead)));
+        told(&mut out)
+    };
+    assert_eq!(
+        say(5, 4),
+        ["BOOKMARK 4!"],
+        "it ends the present state still"
+    );
+    assert_eq!(say(7, 6), ["BOOKMARK 6"]);
 }

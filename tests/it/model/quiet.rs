@@ -24,11 +24,9 @@ type Right = BTreeMap<(usize, &'static str), Expectation>;
 
 /// What clients of one person who follow one kind may hold.
 enum Expectation {
-    /// A list of it is refused, and who holds something keeps it, as behind the API server itself. Or: he sees all himself,
-    /// and the API server was away. One that has just started refuses what it allows a moment later; a replica believes it
-    /// for a while, the other one may not, and what one of them gave is not what the other goes on from. Or: he saw all
-    /// himself, and no longer may. The API server judges a watch when it begins, and nothing tells of ClusterRoleBindings:
-    /// what is open goes on.
+    /// A list of it is refused, and who holds something keeps it, as behind the API server itself. Or: he saw all himself,
+    /// and no longer may. The API server judges a watch when it begins, and nothing tells of ClusterRoleBindings: what is
+    /// open goes on.
     Anything,
     This(Objects),
 }
@@ -142,9 +140,6 @@ impl Model {
         match sight.expects(kind, &rights) {
             Expected::These(keys) => Expectation::This(these(keys)),
             Expected::HisOwn if rights.lists && rights.watches => {
-                if self.had_an_outage && !sight.is_left_alone() {
-                    return Expectation::Anything;
-                }
                 Expectation::This(all().map(with_version).collect())
             }
             Expected::HisOwn => Expectation::Anything,

@@ -219,7 +219,6 @@ impl Model {
     }
 
     async fn amidst(&mut self, fault: Fault) {
-        self.had_an_outage |= matches!(fault, Fault::Restart | Fault::Crash);
         match fault {
             Fault::Compaction => self.world.disturb("/etcd/compact").await,
             Fault::Restart => self.world.disturb("/apiserver/restart?graceful").await,
