@@ -10,6 +10,7 @@ use crate::k8s::list_options::ListOptions;
 use crate::k8s::names::Namespace;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
+use crate::k8s::request::Verb;
 
 /// The legs of a fan-out, in the order in which etcd holds their objects. Each goes upstream as the user: what of it he
 /// may see is the API server's to say, namespace by namespace.
@@ -150,8 +151,17 @@ impl Legs {
 
     /// The permit to ask whether he may do in leg number `at` what the whole asks for, and the review that asks it.
     pub fn review(&self, at: usize) -> Option<(Permit, Vec<u8>)> {
+        self.review_of(self.whole.verb, at)
+    }
+
+    /// The same for whether he may list there.
+    pub fn review_of_lists(&self, at: usize) -> Option<(Permit, Vec<u8>)> {
+        self.review_of(Verb::List, at)
+    }
+
+    fn review_of(&self, verb: Verb, at: usize) -> Option<(Permit, Vec<u8>)> {
         let namespace = self.namespaces.get(at)?;
-        let review = own_rights::review_in(self.whole.verb, &self.whole.resource, namespace);
+        let review = own_rights::review_in(verb, &self.whole.resource, namespace);
         Some((own_rights::review_permit(&self.who), review))
     }
 

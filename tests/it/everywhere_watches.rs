@@ -38,6 +38,7 @@ in_both_worlds!(
     a_namespace_gained_or_lost_ends_it,
     a_right_lost_within_a_namespace_ends_it,
     a_right_gained_within_a_namespace_ends_it,
+    where_one_may_list_and_not_watch_the_refusal_is_the_api_servers,
     who_may_watch_it_nowhere_gets_his_own_refusal,
     it_costs_a_watch_per_namespace_as_himself,
     in_impersonate_mode_too,
@@ -346,6 +347,25 @@ async fn a_right_gained_within_a_namespace_ends_it(world: &'static World) {
     let rest = watch.rest().await;
     assert!(rest.last().is_some_and(is_expired), "{rest:?}");
     crate::everywhere::until_he_lists(&caller, &keys).await;
+}
+
+/// An expiry would send informers round and round: the list shows it again.
+async fn where_one_may_list_and_not_watch_the_refusal_is_the_api_servers(world: &'static World) {
+    let (caller, guest, namespaces, _, keys) = guest(world).await;
+    let b = &namespaces[1];
+    crate::everywhere::may_list(world, b, "configmaps", &guest).await;
+    crate::everywhere::until_he_lists(&caller, &keys).await;
+    let at = listed(&caller).await.position();
+    let from = |at: &str| format!("{EVERYWHERE}?{OURS}&{BOOKMARKS}&resourceVersion={at}");
+    let refused = caller.get(&from(&at)).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text());
+    let path = format!("{NAMESPACES}/{b}/configmaps?watch=1");
+    let direct = world.direct(&guest).get(&path).await;
+    assert_eq!(refused.json()["message"], direct.json()["message"]);
+    // Who begins with what there is holds nothing of it.
+    let mut watch = caller.watch(&format!("{EVERYWHERE}?{OURS}&watch=1")).await;
+    let first = next(&mut watch).await;
+    assert!(!first.contains(&format!("{b}/")), "{first}");
 }
 
 async fn who_may_watch_it_nowhere_gets_his_own_refusal(world: &'static World) {

@@ -131,7 +131,15 @@ impl Opener {
 
     /// Whether he may now do in leg number `at` what the whole asks for; `None` if nobody says.
     pub(super) async fn may(&self, at: usize) -> Option<bool> {
-        let (permit, review) = self.legs.review(at)?;
+        self.answer(self.legs.review(at)?).await
+    }
+
+    /// The same for whether he may list there.
+    pub(super) async fn may_list(&self, at: usize) -> Option<bool> {
+        self.answer(self.legs.review_of_lists(at)?).await
+    }
+
+    async fn answer(&self, (permit, review): (Permit, Vec<u8>)) -> Option<bool> {
         let asked = ask::allowed(
             &self.upstream,
             &self.own_token,

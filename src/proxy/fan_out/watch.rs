@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use http::Response;
+use http::StatusCode;
 use http::header;
 
 use super::IN_FLIGHT;
@@ -78,17 +79,22 @@ impl Proxy {
         *response.headers_mut() = head.headers().clone();
         response.headers_mut().remove(header::CONTENT_LENGTH);
         let watched: Vec<bool> = opened.iter().map(Option::is_some).collect();
-        let mut parts = Parts::default();
-        let mut has_lost = false;
-        for (namespace, watched) in opener.legs.namespaces().iter().zip(&watched) {
-            parts.note(namespace, *watched);
-            // What he held of a namespace that he may no longer watch would stay with him for ever.
+        let (mut parts, mut lost) = (Parts::default(), Vec::new());
+        for (at, namespace) in opener.legs.namespaces().iter().enumerate() {
+            let watched = watched.get(at) == Some(&true);
+            parts.note(namespace, watched);
             let holds = held
                 .as_ref()
                 .is_some_and(|held| held.of(namespace) == Held::Objects);
-            has_lost |= holds && !watched;
+            if holds && !watched {
+                lost.push(at);
+            }
         }
-        if is_expired || has_lost {
+        if !is_expired && let Some(refusal) = self.unwatchable(exchange, &opener, &lost).await? {
+            return Ok(Some(Watching::Answer(refusal)));
+        }
+        // What he held of a namespace that he may no longer watch would stay with him for ever.
+        if is_expired || !lost.is_empty() {
             return Ok(Some(Watching::Answer(expired(media))));
         }
         let kind = ObjectKind::of(&holder.kind);
@@ -121,6 +127,34 @@ impl Proxy {
             holder,
             human,
         }))))
+    }
+}
+
+impl Proxy {
+    /// The API server's refusal to watch, where he may list and not watch what he holds: to list again would bring it back,
+    /// and nothing else.
+    async fn unwatchable(
+        &self,
+        exchange: &Exchange,
+        opener: &Opener,
+        lost: &[usize],
+    ) -> Result<Option<Response<Body>>, Reject> {
+        for at in lost {
+            if opener.may_list(*at).await != Some(true) {
+                continue;
+            }
+            let Some(watch) = opener.legs.watch(*at, Start::Client) else {
+                continue;
+            };
+            let request = self.authorized(exchange, watch)?;
+            let response = self.on.upstream.send(request, crate::body::empty()).await?;
+            if response.status() == StatusCode::FORBIDDEN {
+                return answer::forwarded(&exchange.what, response)
+                    .map(Some)
+                    .map_err(Reject::Answer);
+            }
+        }
+        Ok(None)
     }
 }
 
