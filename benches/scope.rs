@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use kube_tenant_proxy::clock::Clock;
 use kube_tenant_proxy::identity::AuthenticatorId;
 use kube_tenant_proxy::identity::Extra;
 use kube_tenant_proxy::identity::GroupName;
@@ -45,7 +46,7 @@ const PEOPLE: usize = 10_000;
 const GROUPS_EACH: usize = 50;
 
 fn main() {
-    let tenancy = Tenancy::new(Settings::default());
+    let tenancy = Tenancy::new(Settings::default(), Clock::system());
     println!("{:<58} {:>12}", "", "median");
 
     let before = resident();

@@ -14,9 +14,9 @@ use tokio_util::task::TaskTracker;
 use crate::admin;
 use crate::authn;
 use crate::authn::Authn;
-use crate::authn::Clock;
 use crate::catalog::Catalog;
 use crate::catalog::discover;
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::drain;
 use crate::listen;
@@ -63,6 +63,8 @@ pub struct Config {
     pub upstream: upstream::Settings,
     /// How long requests and watches may take to end at shutdown.
     pub grace: Duration,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// How clients are encrypted.
@@ -106,7 +108,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         .context("cannot make a client for the proxy's own service account")?;
     let reader =
         Reader::new(config.cluster.config).context("cannot make a client for the reader")?;
-    let (authn, keys) = Authn::new(config.authn, Some(own.clone()), Clock::system())
+    let (authn, keys) = Authn::new(config.authn, Some(own.clone()), config.clock.clone())
         .context("cannot set up authentication")?;
     let upstream = Upstream::new(config.cluster.target, config.upstream)
         .context("the API server's address cannot be used")?;
@@ -126,7 +128,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
     };
     let port = config.listen.port;
     let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
-    let tenancy = Tenancy::new(config.tenancy);
+    let tenancy = Tenancy::new(config.tenancy, config.clock.clone());
     let rule_status = config.rule_status.then(|| RuleStatus {
         reader: reader.client().clone(),
         own,
@@ -144,6 +146,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             authn,
             catalog,
             tenancy,
+            clock: config.clock,
             reader,
             upstream: Arc::new(upstream),
             own_token: Arc::new(config.cluster.own_token),

@@ -30,7 +30,6 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use http::HeaderMap;
 use moka::sync::Cache as Moka;
@@ -49,6 +48,7 @@ pub use self::settings::Settings;
 use self::settings::TokenReviewSetting;
 use self::token_review::Account;
 use self::token_review::TokenReviews;
+use crate::clock::Clock;
 use crate::identity::AuthenticatorId;
 use crate::identity::Caller;
 use crate::identity::Credential;
@@ -58,32 +58,6 @@ use crate::metrics::Sheet;
 
 /// Most users about whose two names it is remembered that a line was logged.
 const TOLD: u64 = 4_096;
-
-/// The wall clock, for the times that tokens carry. Lifetimes of our own are on tokio's monotonic clock.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
-
-impl Clock {
-    /// The system's.
-    pub fn system() -> Self {
-        Self(Arc::new(SystemTime::now))
-    }
-
-    /// Another one, for tests.
-    pub fn from_fn(now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    fn now(&self) -> SystemTime {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
 
 /// How often and how long things are asked. One value in production; tests have quicker ones.
 #[derive(Clone, Copy, Debug)]

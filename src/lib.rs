@@ -5,6 +5,7 @@
 
 // row 0: values, the API as a grammar, byte ranges, handles
 pub mod body;
+pub mod clock;
 pub mod drain;
 pub mod identity;
 pub mod k8s;

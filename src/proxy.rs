@@ -43,6 +43,7 @@ use crate::authn::Authn;
 use crate::body::Body;
 use crate::body::full;
 use crate::catalog::Catalog;
+use crate::clock::Clock;
 use crate::drain;
 use crate::k8s::request::ApiRequest;
 use crate::policy;
@@ -78,6 +79,8 @@ pub struct Foundations {
     pub catalog: Arc<ArcSwap<Catalog>>,
     /// Who may see what.
     pub tenancy: Tenancy,
+    /// What time it is.
+    pub clock: Clock,
     /// Reads a fresh position where a plan flips.
     pub reader: Reader,
     /// The way out.

@@ -10,6 +10,7 @@ use crate::app;
 use crate::app::Config;
 use crate::app::Tls;
 use crate::authn;
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::File;
 use crate::demo;
@@ -80,6 +81,7 @@ fn config(settings: ProxySettings) -> anyhow::Result<Config> {
         proxy: proxy::Settings::default(),
         upstream: upstream::Settings::default(),
         grace: std::time::Duration::from_secs(1),
+        clock: Clock::system(),
     })
 }
 

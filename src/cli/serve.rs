@@ -16,6 +16,7 @@ use crate::app;
 use crate::app::Config;
 use crate::app::Tls;
 use crate::authn::settings::ClaimNote;
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::File;
 use crate::drain::Drained;
@@ -403,6 +404,7 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
             ..proxy::Settings::default()
         },
         grace: Duration::from_secs(arguments.shutdown_grace),
+        clock: Clock::system(),
     })
 }
 

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::SystemTime;
 
 use bytes::BytesMut;
 use http::Response;
@@ -119,7 +118,7 @@ impl Proxy {
             caller: exchange.caller.clone(),
             what: Arc::clone(&exchange.what),
             connection: exchange.connection,
-            expires: exchange.credential_left(SystemTime::now()),
+            expires: exchange.credential_left(self.on.clock.now()),
             lasts,
             proxy: Arc::clone(self),
         };

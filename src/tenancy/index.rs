@@ -74,6 +74,8 @@ pub struct Index {
     members: HashMap<Uid, BTreeSet<Namespace>>,
     /// When places must be judged again because they are no longer young.
     deadlines: BTreeSet<(Timestamp, Namespace)>,
+    /// When [`Index::expire`] last had a look.
+    judged: Timestamp,
     subjects: HashMap<Subject, Entry>,
 }
 
@@ -182,9 +184,17 @@ impl Index {
         changes
     }
 
-    /// Takes back what was shown on the word of a reference alone and is no longer young at `now`.
+    /// Takes back what was shown on the word of a reference alone and is no longer young at `now`. Where the clock has gone
+    /// back, everything is judged anew: what an early hour made old may be young.
     pub fn expire(&mut self, now: Timestamp) -> Changes {
         let mut changes = Changes::default();
+        if now < self.judged {
+            let all: Vec<Namespace> = self.places.keys().cloned().collect();
+            for name in all {
+                self.judge(&name, now, &mut changes);
+            }
+        }
+        self.judged = now;
         while let Some((until, _)) = self.deadlines.first()
             && *until <= now
             && let Some((_, name)) = self.deadlines.pop_first()

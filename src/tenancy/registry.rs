@@ -45,6 +45,7 @@ use super::scope::Scope;
 use super::sources::Sources;
 use super::subject::Subject;
 use super::subject::subjects_of;
+use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::identity::IdentityKey;
 use crate::k8s::names::Namespace;
@@ -131,6 +132,7 @@ pub struct Tenancy {
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
+    clock: Clock,
     writer: Mutex<Writer>,
     index: RwLock<Index>,
     people: Mutex<People>,
@@ -155,8 +157,8 @@ struct Writer {
 }
 
 impl Tenancy {
-    /// Knows nothing yet: everyone is a stranger, or ignored.
-    pub fn new(settings: Settings) -> Self {
+    /// Knows nothing yet: everyone is a stranger, or ignored. `clock` says how young a namespace is.
+    pub fn new(settings: Settings, clock: Clock) -> Self {
         let shared = Shared {
             writer: Mutex::new(Writer {
                 granted: HashMap::new(),
@@ -170,6 +172,7 @@ impl Tenancy {
             wake: Notify::new(),
             applied: watch::Sender::new(()),
             rules: watch::Sender::new(()),
+            clock,
             settings,
         };
         Self {
@@ -247,7 +250,7 @@ impl Tenancy {
     /// Informers call it; so may whoever brings facts of his own, such as tests.
     pub fn apply(&self, events: Vec<Event>) {
         let mut writer = self.shared.writer();
-        let now = Timestamp::now();
+        let now = self.shared.clock.timestamp();
         let mut changes = Changes::default();
         let of_rules = events.iter().any(Event::is_of_rules);
         for event in events {
@@ -436,12 +439,9 @@ impl Tenancy {
     fn tick(&self) -> Instant {
         let mut writer = self.shared.writer();
         let now = Instant::now();
-        let wall = Timestamp::now();
-        let young = self.shared.index().next_deadline();
-        if young.is_some_and(|until| until <= wall) {
-            let changes = self.shared.index_mut().expire(wall);
-            self.publish(&mut writer, &changes);
-        }
+        let wall = self.shared.clock.timestamp();
+        let changes = self.shared.index_mut().expire(wall);
+        self.publish(&mut writer, &changes);
         while let Some((when, key)) = writer.held.first().copied()
             && when <= now
         {

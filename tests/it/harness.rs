@@ -113,14 +113,20 @@ macro_rules! in_the_azure_world {
 }
 
 /// Tries until `attempt` gives something, for at most [`DEADLINE`].
-pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(attempt: impl FnMut() -> F) -> T {
+    within(DEADLINE, attempt).await
+}
+
+/// Tries until `attempt` gives something, for at most `deadline`.
+pub async fn within<T, F: Future<Output = Result<T, String>>>(
+    deadline: Duration,
     mut attempt: impl FnMut() -> F,
 ) -> T {
-    let until = Instant::now() + DEADLINE;
+    let until = Instant::now() + deadline;
     loop {
         match attempt().await {
             Ok(value) => return value,
-            Err(why) => assert!(Instant::now() < until, "not within {DEADLINE:?}: {why}"),
+            Err(why) => assert!(Instant::now() < until, "not within {deadline:?}: {why}"),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -207,6 +207,18 @@ fn a_namespace_just_created_is_seen_at_once_and_no_longer_than_five_minutes_on_i
 }
 
 #[test]
+fn what_a_clock_ahead_of_time_made_old_is_young_again_when_it_is_put_back() {
+    let mut told = Told::new(Rules::default());
+    told.tenant("oil", "alice", "");
+    told.namespace("oil-dev", 1000, "oil");
+    told.index.expire(at(90_000));
+    assert_eq!(told.sees("alice"), "[]");
+    assert_eq!(told.index.expire(at(1200)).touched, subjects("alice"));
+    assert_eq!(told.sees("alice"), "[oil-dev]");
+    assert_eq!(told.index.next_deadline(), Some(at(1300)));
+}
+
+#[test]
 fn a_status_in_time_keeps_a_young_namespace() {
     let mut told = Told::new(Rules::default());
     told.tenant("oil", "alice", "");

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::cluster::Cluster;
+use crate::clock::Clock;
 use crate::identity::AuthenticatorId;
 use crate::identity::Extra;
 use crate::identity::GroupName;
@@ -55,7 +56,7 @@ impl World {
         let address = cluster.serve(&tasks, stop.clone()).await;
         let config = kube::Config::new(format!("http://{address}").parse().unwrap());
         let reader = Reader::new(config).unwrap();
-        let tenancy = Tenancy::new(Settings::default());
+        let tenancy = Tenancy::new(Settings::default(), Clock::system());
         let readiness = Readiness::new();
         tasks.spawn(
             tenancy

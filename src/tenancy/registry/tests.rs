@@ -91,7 +91,7 @@ fn text(scope: &Scope) -> String {
 
 /// A tenancy with namespaces `a` to `d`, and Tenant `oil` of alice with `a` and `b`.
 fn oil() -> Tenancy {
-    let tenancy = Tenancy::new(Settings::default());
+    let tenancy = Tenancy::new(Settings::default(), Clock::system());
     let mut events: Vec<Event> = ["a", "b", "c", "d"]
         .map(|name| namespace(name, None, &[]))
         .into();
@@ -214,7 +214,7 @@ async fn one_identity_is_one_person_and_other_groups_make_another() {
 
 #[tokio::test]
 async fn a_young_namespace_is_taken_back_by_the_clock() {
-    let tenancy = Tenancy::new(Settings::default());
+    let tenancy = Tenancy::new(Settings::default(), Clock::system());
     let stop = CancellationToken::new();
     let clock = tokio_util::task::TaskTracker::new();
     clock.spawn(tenancy.clone().keep_time(stop.clone()));
@@ -263,10 +263,13 @@ async fn a_namespace_deleted_and_back_again_is_lost_and_found() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_makes_it_unready_and_then_stale() {
-    let tenancy = Tenancy::new(Settings {
-        role_bindings: false,
-        ..Settings::default()
-    });
+    let tenancy = Tenancy::new(
+        Settings {
+            role_bindings: false,
+            ..Settings::default()
+        },
+        Clock::system(),
+    );
     assert_eq!(tenancy.age().len(), 5);
     for (seconds, expected) in [
         (0, Freshness::Fresh),

@@ -11,6 +11,7 @@ use kube_tenant_proxy::app;
 use kube_tenant_proxy::app::Tls;
 use kube_tenant_proxy::authn;
 use kube_tenant_proxy::authn::Authn;
+use kube_tenant_proxy::clock::Clock;
 use kube_tenant_proxy::cluster::Cluster;
 use kube_tenant_proxy::config::File;
 use kube_tenant_proxy::drain::Drained;
@@ -70,6 +71,8 @@ pub struct Setup {
     pub pair: Option<Serving>,
     /// Where the API server is for its own calls, informers above all, if that is another way than clients' requests go.
     pub informers_at: Option<String>,
+    /// What time it takes it to be.
+    pub clock: Clock,
 }
 
 impl Default for Setup {
@@ -85,6 +88,7 @@ impl Default for Setup {
             files: None,
             pair: None,
             informers_at: None,
+            clock: Clock::system(),
         }
     }
 }
@@ -153,6 +157,7 @@ impl Proxy {
             proxy: setup.proxy,
             upstream: setup.upstream,
             grace: setup.grace,
+            clock: setup.clock,
         })
         .unwrap();
         let (url, readiness) = (

@@ -4,6 +4,13 @@
 //! Clients go over when everybody is up to date. Where two replicas know different things, and a client is led from the
 //! one that is behind to the other, the resume guard has a limit of its own (ARCHITECTURE.md, "The resume guard").
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use kube_tenant_proxy::clock::Clock;
+
 use crate::harness::chart;
 use crate::harness::proxy::Proxy;
 use crate::harness::proxy::Serving;
@@ -12,6 +19,25 @@ use crate::harness::proxy::serving_certificate;
 use crate::harness::relay::Relay;
 use crate::harness::world::World;
 
+/// What the replicas take the time to be, in seconds beside the true one.
+#[derive(Clone, Default)]
+pub struct Steps(Arc<AtomicI64>);
+
+impl Steps {
+    pub fn step(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::Relaxed);
+    }
+
+    fn clock(&self) -> Clock {
+        let steps = Arc::clone(&self.0);
+        Clock::from_fn(move || {
+            let (now, step) = (SystemTime::now(), steps.load(Ordering::Relaxed));
+            let by = std::time::Duration::from_secs(step.unsigned_abs());
+            if step < 0 { now - by } else { now + by }
+        })
+    }
+}
+
 pub struct Replicas {
     world: &'static World,
     pair: Serving,
@@ -19,6 +45,7 @@ pub struct Replicas {
     pub front: Relay,
     /// Between the replicas' informers and the API server.
     pub informers: Relay,
+    pub clock: Steps,
     pub running: Vec<Proxy>,
     /// Which of them clients are led to.
     at: usize,
@@ -29,15 +56,17 @@ impl Replicas {
         world.install(chart::WITH_RULES).await;
         let informers = Relay::to(&world.url).await;
         let pair = serving_certificate();
+        let clock = Steps::default();
         let mut running = Vec::new();
         for _ in 0..2 {
-            running.push(replica(world, &pair, &informers).await);
+            running.push(replica(world, &pair, &informers, &clock).await);
         }
         Self {
             world,
             front: Relay::to(&running[0].url).await,
             pair,
             informers,
+            clock,
             running,
             at: 0,
         }
@@ -58,7 +87,7 @@ impl Replicas {
     /// Replaces one by a new process, which knows nothing of what the old one gave out; whoever is there is sent away.
     /// Which one.
     pub async fn restart(&mut self, which: usize) -> usize {
-        let new = replica(self.world, &self.pair, &self.informers).await;
+        let new = replica(self.world, &self.pair, &self.informers, &self.clock).await;
         let old = std::mem::replace(&mut self.running[which], new);
         if which == self.at {
             self.front.lead_to(&self.running[which].url);
@@ -69,10 +98,11 @@ impl Replicas {
     }
 }
 
-async fn replica(world: &'static World, pair: &Serving, informers: &Relay) -> Proxy {
+async fn replica(world: &'static World, pair: &Serving, informers: &Relay, clock: &Steps) -> Proxy {
     let mut setup = Setup {
         pair: Some(pair.clone()),
         informers_at: Some(informers.url()),
+        clock: clock.clock(),
         ..Setup::default()
     };
     setup.tenancy.rules.cluster_scoped = true;

@@ -29,8 +29,6 @@ const GAP: Duration = Duration::from_millis(4);
 
 /// What goes wrong in a turn. Besides, one request in fifty tells the replicas' HTTP/2 connections to the API server to go
 /// away.
-///
-/// Clocks are left alone: the program reads the system's, and no setting gives it another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Nothing,
@@ -48,11 +46,13 @@ pub enum Fault {
     Restart,
     /// The API server is killed, and started again.
     Crash,
+    /// The replicas' clocks are hours early or late, until the turn ends.
+    Clocks,
 }
 
 impl Fault {
     /// All that go wrong.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Cuts,
         Self::LateFacts,
         Self::Compaction,
@@ -60,6 +60,7 @@ impl Fault {
         Self::Replacement,
         Self::Restart,
         Self::Crash,
+        Self::Clocks,
     ];
 }
 
@@ -214,6 +215,10 @@ impl Model {
                 self.replicas.front.cut();
             }
             Fault::LateFacts => self.replicas.informers.hold(),
+            Fault::Clocks => {
+                let hours = self.dice.pick(&[-2, 2, 25]);
+                self.replicas.clock.step(hours * 3600);
+            }
             Fault::Nothing | Fault::Compaction | Fault::Restart | Fault::Crash => {}
         }
     }
@@ -227,7 +232,8 @@ impl Model {
             | Fault::Cuts
             | Fault::LateFacts
             | Fault::Switch
-            | Fault::Replacement => {}
+            | Fault::Replacement
+            | Fault::Clocks => {}
         }
     }
 
@@ -235,6 +241,7 @@ impl Model {
         match fault {
             Fault::Cuts => self.replicas.front.cut_after(|| None),
             Fault::LateFacts => self.replicas.informers.release(),
+            Fault::Clocks => self.replicas.clock.step(0),
             Fault::Nothing
             | Fault::Compaction
             | Fault::Switch

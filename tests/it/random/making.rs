@@ -2,6 +2,7 @@
 //! must be known to make more of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -16,6 +17,7 @@ use super::dice::Dice;
 use super::invent::Inventor;
 use crate::harness::eventually;
 use crate::harness::people::unique;
+use crate::harness::within;
 use crate::harness::world::World;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
@@ -28,6 +30,9 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub const AT_ONCE: usize = 8;
 /// How long tokens are good, in seconds: longer than any run.
 const DAY: u32 = 86_400;
+/// How long a namespace may take to be gone: its controller waits 5, 10, 20 seconds and more after a failure, such as an
+/// API server that is away.
+const EMPTYING: Duration = Duration::from_secs(150);
 const SUFFIXES: [&str; 4] = ["a", "a-b", "b", "c"];
 
 /// How much there is of everything.
@@ -755,7 +760,7 @@ impl RandomWorld {
 
     /// Waits until the operator has done its part, and namespaces that were deleted are gone.
     pub async fn settle(&mut self) {
-        eventually(|| async {
+        within(EMPTYING, || async {
             let list = async |path: &str| {
                 let list = self.world.admin(Method::GET, path, None).await.unwrap();
                 list["items"].as_array().unwrap().clone()
