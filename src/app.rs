@@ -3,6 +3,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin;
 use crate::authn;
 use crate::authn::Authn;
+use crate::body::BoxError;
 use crate::catalog::Catalog;
 use crate::catalog::discover;
 use crate::clock::Clock;
@@ -44,7 +47,7 @@ pub struct Config {
     /// The API server, and who the proxy is there.
     pub cluster: Cluster,
     /// Who may prove himself, and how.
-    pub authn: authn::Settings,
+    pub authn: Authentication,
     /// Whose facts count.
     pub tenancy: tenancy::Settings,
     /// Where clients come in.
@@ -65,6 +68,25 @@ pub struct Config {
     pub grace: Duration,
     /// What time it is.
     pub clock: Clock,
+}
+
+/// Where it is said who may prove himself, and how.
+pub enum Authentication {
+    /// In a file, read again when it changes.
+    File(ConfigFile),
+    /// Here, for as long as the process runs.
+    Fixed(authn::Settings),
+}
+
+/// From the configuration file's content to what it says, or to everything that is wrong with it.
+pub type ParseConfig = dyn Fn(&[u8]) -> Result<authn::Settings, BoxError> + Send + Sync;
+
+/// The configuration file.
+pub struct ConfigFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it is read.
+    pub parse: Box<ParseConfig>,
 }
 
 /// How clients are encrypted.
@@ -88,8 +110,9 @@ pub struct Bound {
     probe: Option<listen::Bound>,
     scrape: Option<listen::Bound>,
     tls: Option<Arc<TlsSource>>,
+    /// What it says is in force before it counts as read.
+    configuration: Option<Arc<Reload<()>>>,
     on: Foundations,
-    keys: Option<authn::Background>,
     rule_status: Option<RuleStatus>,
     proxy: proxy::Settings,
     grace: Duration,
@@ -108,8 +131,17 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         .context("cannot make a client for the proxy's own service account")?;
     let reader =
         Reader::new(config.cluster.config).context("cannot make a client for the reader")?;
-    let (authn, keys) = Authn::new(config.authn, Some(own.clone()), config.clock.clone())
+    let authn = Authn::new(Some(own.clone()), config.clock.clone())
         .context("cannot set up authentication")?;
+    let configuration = match config.authn {
+        Authentication::Fixed(settings) => {
+            authn
+                .configure(settings)
+                .context("cannot set up authentication")?;
+            None
+        }
+        Authentication::File(file) => Some(Arc::new(follow(file, authn.clone())?)),
+    };
     let upstream = Upstream::new(config.cluster.target, config.upstream)
         .context("the API server's address cannot be used")?;
     let (drain, watcher) = drain::channel();
@@ -142,6 +174,7 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         probe: config.probe.map(bind).transpose()?,
         scrape: config.metrics.map(bind).transpose()?,
         tls,
+        configuration,
         on: Foundations {
             authn,
             catalog,
@@ -156,13 +189,29 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             drain: watcher,
             tasks: TaskTracker::new(),
         },
-        keys: Some(keys),
         rule_status,
         proxy: config.proxy,
         grace: config.grace,
         drain,
         starting: readiness.handle("start"),
     })
+}
+
+/// The configuration file, whose every usable state `authn` takes over.
+fn follow(file: ConfigFile, authn: Authn) -> anyhow::Result<Reload<()>> {
+    let ConfigFile { path, parse } = file;
+    let followed = Reload::open("configuration", vec![path], move |contents| {
+        let [content] = contents else {
+            return Err("the configuration is one file".into());
+        };
+        let configured = authn.configure(parse(content)?);
+        // With its cause, which whoever prints a refusal leaves out.
+        configured.map_err(|error| format!("{:#}", anyhow::Error::from(error)).into())
+    });
+    match followed.problem() {
+        None => Ok(followed),
+        Some(problem) => Err(anyhow::Error::msg(problem)),
+    }
 }
 
 impl Bound {
@@ -193,10 +242,15 @@ impl Bound {
     /// What is wrong with files as they are now.
     fn problems(&self) -> impl Fn() -> Vec<Arc<str>> + Clone + use<> {
         let (tls, own_token) = (self.tls.clone(), Arc::clone(&self.on.own_token));
+        let configuration = self.configuration.clone();
         move || {
             let tls = tls.as_ref().and_then(|tls| tls.files().problem());
             let own_token = own_token.file().and_then(Reload::problem);
-            tls.into_iter().chain(own_token).collect()
+            let configuration = configuration.as_deref().and_then(Reload::problem);
+            [tls, own_token, configuration]
+                .into_iter()
+                .flatten()
+                .collect()
         }
     }
 
@@ -212,10 +266,14 @@ impl Bound {
         let clients = self.main.stats();
         metrics.add(move |sheet| clients.families(sheet));
         let (tls, own_token) = (self.tls.clone(), Arc::clone(&self.on.own_token));
+        let configuration = self.configuration.clone();
         metrics.add(move |sheet| {
             let tls = tls.as_ref().map(|tls| ("certificate", tls.files().looks()));
             let token = own_token.file().map(|file| ("token", file.looks()));
-            let looks: Vec<_> = tls.into_iter().chain(token).collect();
+            let configuration = configuration
+                .as_ref()
+                .map(|file| ("configuration", file.looks()));
+            let looks: Vec<_> = [tls, token, configuration].into_iter().flatten().collect();
             Looks::families(&looks, sheet)
         });
         if let Some(tls) = self.tls.clone() {
@@ -247,9 +305,7 @@ impl Bound {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> drain::Drained {
         let stop = CancellationToken::new();
         let background = TaskTracker::new();
-        if let Some(keys) = self.keys.take() {
-            self.spawn_background(&background, &stop, keys);
-        }
+        self.spawn_background(&background, &stop);
         if let Some(rule_status) = self.rule_status.take() {
             let writing = rule_status.keep_current();
             background.spawn(stop.clone().run_until_cancelled_owned(writing));
@@ -319,14 +375,9 @@ impl Bound {
 
     /// Informers, discovery, key fetches and the files that may change. What must be there before requests can be
     /// answered holds a readiness handle until it is.
-    fn spawn_background(
-        &self,
-        background: &TaskTracker,
-        stop: &CancellationToken,
-        keys: authn::Background,
-    ) {
+    fn spawn_background(&self, background: &TaskTracker, stop: &CancellationToken) {
         let (on, client) = (&self.on, self.on.reader.client().clone());
-        let until_stopped = |task: authn::Task| {
+        let until_stopped = |task: Pin<Box<dyn Future<Output = ()> + Send>>| {
             background.spawn(stop.clone().run_until_cancelled_owned(task));
         };
         let first_look = on.readiness.handle("discovery");
@@ -336,7 +387,11 @@ impl Bound {
             async move { match discover::keep_current(client, catalog, || drop(first_look)).await {} }
         }));
         background.spawn(on.tenancy.clone().run(client, &on.readiness, stop.clone()));
-        keys.into_iter().for_each(&until_stopped);
+        let keys = on.authn.clone();
+        until_stopped(Box::pin(async move { keys.keep_keys_fresh().await }));
+        if let Some(configuration) = self.configuration.clone() {
+            until_stopped(Box::pin(async move { configuration.run().await }));
+        }
         let (authn, logins) = (on.authn.clone(), on.readiness.handle("identity provider"));
         until_stopped(Box::pin(async move {
             authn.ready().await;

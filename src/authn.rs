@@ -25,35 +25,31 @@ pub mod token_review;
 mod testing;
 
 use std::fmt;
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use moka::sync::Cache as Moka;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use self::cache::Cache;
 use self::counters::Counters;
 use self::keyring::fetch::ClientError;
 use self::keyring::schedule::Pace;
-use self::prove::Known;
+use self::prove::Lasting;
 use self::prove::Prover;
 pub use self::refusal::Failure;
 pub use self::refusal::Refusal;
 pub use self::refusal::Unavailable;
 pub use self::settings::Settings;
-use self::settings::TokenReviewSetting;
 use self::token_review::Account;
-use self::token_review::TokenReviews;
 use crate::clock::Clock;
 use crate::identity::AuthenticatorId;
 use crate::identity::Caller;
 use crate::identity::Credential;
 use crate::identity::Identity;
-use crate::identity::UpstreamMode;
+use crate::identity::SecretToken;
 use crate::metrics::Sheet;
 
 /// Most users about whose two names it is remembered that a line was logged.
@@ -82,14 +78,14 @@ impl Limits {
     };
 }
 
-/// Why authentication cannot start.
+/// Why people cannot be let in as they should.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An issuer's connection cannot be prepared.
-    #[error("issuer {id} cannot be used")]
+    #[error("issuer {name} cannot be used")]
     Issuer {
         /// Which one.
-        id: String,
+        name: String,
         /// Why.
         #[source]
         cause: ClientError,
@@ -105,94 +101,91 @@ pub enum StartError {
     Random,
 }
 
-/// Tasks that keep keys fresh. They run until dropped; each is to be spawned on the tracker that drain waits for, inside a
-/// `select!` with its end. They hold nothing that must be finished.
-#[must_use = "without these no key is ever fetched"]
-pub struct Background(Vec<Task>);
-
-/// One of them.
-pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl IntoIterator for Background {
-    type Item = Task;
-    type IntoIter = std::vec::IntoIter<Self::Item>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
-}
-
 /// The authenticators. Cheap to clone.
+///
+/// They are what one configuration says, until another one takes its place as a whole ([`Self::configure`]). An answer is always
+/// that of the configuration in force at the end of the call.
 #[derive(Clone)]
-pub struct Authn(Arc<Prover>);
+pub struct Authn(Arc<Door>);
+
+struct Door {
+    now: ArcSwap<Prover>,
+    exchanged: watch::Sender<()>,
+    lasting: Arc<Lasting>,
+}
 
 impl fmt::Debug for Authn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Authn({} issuers)", self.0.issuers.len())
+        write!(f, "Authn({} issuers)", self.0.now.load().issuers.len())
     }
 }
 
 impl Authn {
-    /// Sets up what `settings` says. `client` is the proxy's own service account, for TokenReview.
+    /// Those that let nobody in until they are configured. `client` is the proxy's own service account, for TokenReview.
     ///
     /// # Errors
-    /// [`StartError`]. An issuer that cannot be reached is none: it is asked in the background.
-    pub fn new(
-        settings: Settings,
-        client: Option<kube::Client>,
-        clock: Clock,
-    ) -> Result<(Self, Background), StartError> {
-        Self::with_limits(settings, client, clock, Limits::DEFAULT)
+    /// [`StartError::Random`].
+    pub fn new(client: Option<kube::Client>, clock: Clock) -> Result<Self, StartError> {
+        Self::with_limits(client, clock, Limits::DEFAULT)
     }
 
     fn with_limits(
-        settings: Settings,
         client: Option<kube::Client>,
         clock: Clock,
         limits: Limits,
-    ) -> Result<(Self, Background), StartError> {
-        let reviews = match (settings.token_review, client) {
-            (TokenReviewSetting::Off, _) if settings.issuers.is_empty() => {
-                return Err(StartError::Nobody);
-            }
-            (TokenReviewSetting::Off, _) => None,
-            (TokenReviewSetting::On { .. }, None) => return Err(StartError::NoClient),
-            (TokenReviewSetting::On { audiences }, Some(client)) => {
-                Some(TokenReviews::new(client, audiences, limits.review))
-            }
-        };
+    ) -> Result<Self, StartError> {
         let mut secret = [0; 32];
         if aws_lc_rs::rand::fill(&mut secret).is_err() {
             return Err(StartError::Random);
         }
-        let mut background = Vec::new();
-        let mut issuers = Vec::new();
-        for rules in settings.issuers {
-            let (known, refresher) = Known::new(rules, limits)?;
-            issuers.push(known);
-            background.push(refresher);
-        }
-        let by_url = issuers
-            .iter()
-            .enumerate()
-            .map(|(index, known)| (known.rules.url.clone(), index))
-            .collect();
-        let longest = issuers
-            .iter()
-            .map(|known| known.rules.max_token_bytes)
-            .max();
-        let prover = Prover {
+        let lasting = Arc::new(Lasting {
+            client,
             clock,
-            by_url,
-            max_token_bytes: longest.unwrap_or(0).max(settings::MAX_TOKEN_BYTES),
-            issuers,
-            reviews,
+            limits,
+            secret,
             reviewer: AuthenticatorId::new("tokenreview"),
-            cache: Cache::new(&secret),
             told: Moka::new(TOLD),
             counters: Counters::default(),
-        };
-        Ok((Self(Arc::new(prover)), Background(background)))
+            reviewed: Arc::default(),
+        });
+        Ok(Self(Arc::new(Door {
+            now: ArcSwap::from_pointee(Prover::of_nobody(lasting.clone())),
+            exchanged: watch::Sender::new(()),
+            lasting,
+        })))
+    }
+
+    /// Puts `settings` in the place of what was said before, as a whole. From then on nothing counts that was proved or
+    /// refused under the old ones; issuers whose keys come from where they came from keep them.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is exchanged. An issuer that cannot be reached is none: it is asked in the background.
+    pub fn configure(&self, settings: Settings) -> Result<(), StartError> {
+        let next = self.0.now.load().next(settings)?;
+        self.0.now.store(Arc::new(next));
+        self.0.exchanged.send_replace(());
+        Ok(())
+    }
+
+    /// Tells when [`Self::configure`] has put another configuration in force: a stream that outlives the request that opened it
+    /// asks [`Self::recheck`] then. It tells once at the beginning, of what may have been exchanged since the caller proved himself.
+    pub fn exchanges(&self) -> watch::Receiver<()> {
+        let mut exchanges = self.0.exchanged.subscribe();
+        exchanges.mark_changed();
+        exchanges
+    }
+
+    /// Keeps the keys of all issuers fresh, those of later configurations too. Runs until dropped, once per process; it holds
+    /// nothing that must be finished.
+    pub async fn keep_keys_fresh(&self) {
+        let mut exchanged = self.0.exchanged.subscribe();
+        loop {
+            let prover = self.0.now.load_full();
+            tokio::select! {
+                () = prover.keep_keys_fresh() => {}
+                _told = exchanged.changed() => {}
+            }
+        }
     }
 
     /// Who sent a request with these `headers` from the address `peer`. Cancel-safe.
@@ -205,7 +198,7 @@ impl Authn {
     /// [`Failure`], with the answer to send.
     pub async fn identify(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Failure> {
         let token = credential::bearer(headers)?;
-        let who = self.0.identify(&token, Account::Source(peer)).await?;
+        let who = self.prove(&token, Account::Source(peer)).await?;
         Ok(Caller {
             who,
             credential: Credential::Bearer(token),
@@ -219,31 +212,33 @@ impl Authn {
     /// [`Failure::Rejected`] ends the stream, [`Failure::Unavailable`] says nothing about him.
     pub async fn recheck(&self, caller: &Caller) -> Result<Arc<Identity>, Failure> {
         match &caller.credential {
-            Credential::Bearer(token) => self.0.identify(token, Account::Proved).await,
+            Credential::Bearer(token) => self.prove(token, Account::Proved).await,
             Credential::ProvedHere => Ok(caller.who.clone()),
+        }
+    }
+
+    /// Whose `token` is. What was judged by a configuration that is gone meanwhile is judged again.
+    async fn prove(&self, token: &SecretToken, account: Account) -> Result<Arc<Identity>, Failure> {
+        loop {
+            let prover = self.0.now.load_full();
+            let answer = prover.identify(token, account).await;
+            if Arc::ptr_eq(&prover, &self.0.now.load()) {
+                return answer;
+            }
         }
     }
 
     /// Completes when logging in can work: when the keys of every issuer have been fetched whose tokens the API server
     /// cannot be asked about meanwhile.
     pub async fn ready(&self) {
-        for known in &self.0.issuers {
-            let is_reviewed = match known.rules.upstream {
-                UpstreamMode::Token => self.0.reviews.is_some(),
-                UpstreamMode::Impersonate => false,
-            };
-            if !is_reviewed {
-                known.keyring.loaded().await;
+        let mut exchanged = self.0.exchanged.subscribe();
+        loop {
+            let prover = self.0.now.load_full();
+            tokio::select! {
+                () = prover.ready() => return,
+                _told = exchanged.changed() => {}
             }
         }
-    }
-
-    /// Each issuer and the age of its keys, if they were ever fetched.
-    fn key_ages(&self) -> impl Iterator<Item = (&AuthenticatorId, Option<Duration>)> {
-        let now = Instant::now();
-        let age = move |known: &'_ Known| known.keyring.age(now);
-        let issuers = self.0.issuers.iter();
-        issuers.map(move |known| (&known.rules.id, age(known)))
     }
 
     /// What was counted since the start, and what is known now.
@@ -251,23 +246,26 @@ impl Authn {
     /// # Errors
     /// What the writer says.
     pub fn families(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-        self.0.counters.families(sheet)?;
-        if let Some(reviews) = &self.0.reviews {
-            let asked = reviews.asked().read();
+        let (prover, lasting) = (self.0.now.load_full(), &self.0.lasting);
+        lasting.counters.families(sheet)?;
+        if prover.reviews.is_some() {
+            let reviewed = lasting.reviewed.read();
             sheet.counter(
                 "token_reviews",
                 "TokenReviews sent to the API server; who asks about the same token at once shares one",
-                asked.map(|(outcome, count)| ([("outcome", outcome)], count)),
+                reviewed.map(|(outcome, count)| ([("outcome", outcome)], count)),
             )?;
         }
         sheet.gauge(
             "identity_cache_entries",
             "Identities remembered, about",
-            [([], self.0.cache.remembered())],
+            [([], prover.cache.remembered())],
         )?;
-        let ages = self
-            .key_ages()
-            .filter_map(|(issuer, age)| Some(([("issuer", issuer.as_str())], age?.as_secs_f64())));
+        let now = Instant::now();
+        let ages = prover.issuers.iter().filter_map(|known| {
+            let age = known.keyring.age(now)?.as_secs_f64();
+            Some(([("issuer", &*known.rules.name)], age))
+        });
         sheet.gauge(
             "issuer_keys_age_seconds",
             "Time since an issuer's keys were fetched, by its place in the configuration",

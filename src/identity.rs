@@ -58,7 +58,13 @@ impl Identity {
             }
             Err(why) => Groups::Unknown(why),
         };
-        let key = IdentityKey::of(&proof.by, &proof.user, proof.uid.as_deref(), &groups);
+        let key = IdentityKey::of(
+            &proof.by,
+            proof.upstream,
+            &proof.user,
+            proof.uid.as_deref(),
+            &groups,
+        );
         Self {
             user: proof.user,
             groups,
@@ -103,7 +109,8 @@ pub enum GroupsUnknown {
     Unresolvable,
 }
 
-/// Authenticator, user, uid and sorted groups as one SHA-256: all that a scope is computed from.
+/// Authenticator and its mode, user, uid and sorted groups as one SHA-256: all that a scope is computed from, and all that
+/// decides what the API server makes of him.
 ///
 /// Two tokens of one person with the same groups share it; a renewed token with other groups does not.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,7 +122,13 @@ impl IdentityKey {
         &self.0
     }
 
-    fn of(by: &AuthenticatorId, user: &UserName, uid: Option<&str>, groups: &Groups) -> Self {
+    fn of(
+        by: &AuthenticatorId,
+        upstream: UpstreamMode,
+        user: &UserName,
+        uid: Option<&str>,
+        groups: &Groups,
+    ) -> Self {
         let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
         let mut put = |text: &str| {
             // Length-prefixed, so that no two lists of strings run together.
@@ -123,6 +136,10 @@ impl IdentityKey {
             digest.update(text.as_bytes());
         };
         put(&by.0);
+        put(match upstream {
+            UpstreamMode::Token => "token",
+            UpstreamMode::Impersonate => "impersonate",
+        });
         put(user.as_str());
         put(uid.map_or("-", |_| "+"));
         put(uid.unwrap_or_default());
@@ -230,12 +247,13 @@ impl fmt::Display for GroupName {
 /// Further attributes of a user: lower-case keys, each with its values in order.
 pub type Extra = BTreeMap<Arc<str>, Vec<Arc<str>>>;
 
-/// Names an authenticator in keys, logs and metrics: `jwt[0]`, `tokenreview`.
+/// Tells authenticators apart in keys: an issuer's URL, `tokenreview`. Never an issuer's place in the configuration, which
+/// another one may take while the proxy runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AuthenticatorId(Arc<str>);
 
 impl AuthenticatorId {
-    /// The authenticator called `name` in the configuration.
+    /// The authenticator called `name`.
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }

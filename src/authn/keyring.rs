@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// The keys of one issuer.
 pub struct Keyring {
-    /// The issuer's name in the configuration, for logs.
-    name: Arc<str>,
+    /// The issuer's URL, for logs: its place in the configuration may change while its keys stay.
+    issuer: Arc<str>,
     max_stale: Duration,
     now: ArcSwapOption<Fetched>,
     schedule: Mutex<Schedule>,
@@ -78,9 +78,9 @@ pub enum Sought {
 
 impl Keyring {
     /// Nothing fetched yet; the first fetch is due at once.
-    pub fn new(name: &str, max_stale: Duration, pace: Pace, now: Instant) -> Self {
+    pub fn new(issuer: &Arc<str>, max_stale: Duration, pace: Pace, now: Instant) -> Self {
         Self {
-            name: name.into(),
+            issuer: issuer.clone(),
             max_stale,
             now: ArcSwapOption::empty(),
             schedule: Mutex::new(Schedule::new(pace, now)),
@@ -184,7 +184,7 @@ impl Keyring {
         let now = Instant::now();
         let outcome = match fetched {
             Ok(keys) => {
-                tracing::debug!(issuer = %self.name, keys = keys.len(), "issuer's keys fetched");
+                tracing::debug!(issuer = %self.issuer, keys = keys.len(), "issuer's keys fetched");
                 self.now.store(Some(Arc::new(Fetched {
                     keys: Arc::new(keys),
                     at: now,
@@ -196,9 +196,9 @@ impl Keyring {
                 let error = &error as &dyn std::error::Error;
                 // One miss is the network; from the second on somebody should know.
                 if failures == 1 {
-                    tracing::debug!(issuer = %self.name, error, "issuer's keys not fetched");
+                    tracing::debug!(issuer = %self.issuer, error, "issuer's keys not fetched");
                 } else {
-                    tracing::warn!(issuer = %self.name, failures, error, "issuer's keys not fetched");
+                    tracing::warn!(issuer = %self.issuer, failures, error, "issuer's keys not fetched");
                 }
                 Outcome::Failed
             }
@@ -250,7 +250,7 @@ mod tests {
     impl World {
         fn new(max_stale: Duration, up: bool) -> Self {
             let keyring = Arc::new(Keyring::new(
-                "jwt[0]",
+                &"https://issuer.example".into(),
                 max_stale,
                 Pace::DISCOVERY,
                 Instant::now(),
@@ -336,7 +336,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_fetch_that_began_earlier_proves_nothing_and_one_that_never_ends_is_not_waited_for() {
-        let keyring = Keyring::new("jwt[0]", HOUR, Pace::DISCOVERY, Instant::now());
+        let keyring = Keyring::new(
+            &"https://issuer.example".into(),
+            HOUR,
+            Pace::DISCOVERY,
+            Instant::now(),
+        );
         let round = keyring.lock().begin(Instant::now()).unwrap();
         let mut seeking = Box::pin(keyring.seek("k1"));
         assert!(futures_util::FutureExt::now_or_never(&mut seeking).is_none());

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use futures_util::future::join_all;
 use moka::sync::Cache as Moka;
 use tokio::time::Instant;
 
-use crate::authn::Clock;
 use crate::authn::Limits;
 use crate::authn::StartError;
-use crate::authn::Task;
 use crate::authn::cache;
 use crate::authn::cache::Cache;
 use crate::authn::cache::Entry;
@@ -22,6 +21,7 @@ use crate::authn::cache::Proof;
 use crate::authn::cache::TokenKey;
 use crate::authn::counters::Counters;
 use crate::authn::counters::Method;
+use crate::authn::counters::Outcomes;
 use crate::authn::jwt;
 use crate::authn::jwt::Form;
 use crate::authn::jwt::Unverified;
@@ -38,10 +38,14 @@ use crate::authn::mapping::username;
 use crate::authn::refusal::Failure;
 use crate::authn::refusal::Refusal;
 use crate::authn::refusal::Unavailable;
+use crate::authn::settings;
 use crate::authn::settings::Issuer;
 use crate::authn::settings::KeySource;
+use crate::authn::settings::Settings;
+use crate::authn::settings::TokenReviewSetting;
 use crate::authn::token_review::Account;
 use crate::authn::token_review::TokenReviews;
+use crate::clock::Clock;
 use crate::identity;
 use crate::identity::AuthenticatorId;
 use crate::identity::GroupName;
@@ -50,53 +54,164 @@ use crate::identity::Identity;
 use crate::identity::SecretToken;
 use crate::identity::UpstreamMode;
 
-/// Everything that proves somebody, behind one `Arc`.
+/// What one configuration proves people with. Nothing of it outlives the configuration but the keys of issuers that the
+/// next one names too: what was proved is remembered in here, and forgotten with it.
 pub(super) struct Prover {
-    pub(super) clock: Clock,
     pub(super) issuers: Vec<Known>,
     /// `iss` → index in `issuers`.
     pub(super) by_url: HashMap<Arc<str>, usize>,
     /// Longest token any issuer accepts.
     pub(super) max_token_bytes: usize,
-    pub(super) reviews: Option<TokenReviews>,
-    pub(super) reviewer: AuthenticatorId,
+    pub(super) reviews: Option<Arc<TokenReviews>>,
     pub(super) cache: Cache,
+    pub(super) lasting: Arc<Lasting>,
+}
+
+/// What every configuration of this process shares.
+pub(super) struct Lasting {
+    /// The proxy's own service account, for TokenReview.
+    pub(super) client: Option<kube::Client>,
+    pub(super) clock: Clock,
+    pub(super) limits: Limits,
+    /// What tokens are hashed under.
+    pub(super) secret: [u8; 32],
+    pub(super) reviewer: AuthenticatorId,
     /// Users about whose two names a line was logged: a line each, not a line per request.
     pub(super) told: Moka<Arc<str>, ()>,
     pub(super) counters: Counters,
+    /// What came of TokenReviews.
+    pub(super) reviewed: Arc<Outcomes>,
 }
 
 /// An issuer and its keys.
 pub(super) struct Known {
     pub(super) rules: Issuer,
+    id: AuthenticatorId,
     pub(super) keyring: Arc<Keyring>,
+    fetcher: Arc<Fetcher>,
 }
 
 impl Known {
-    /// Its rules, and the task that keeps its keys fresh.
-    pub(super) fn new(rules: Issuer, limits: Limits) -> Result<(Self, Task), StartError> {
+    /// One whose keys are not fetched yet.
+    pub(super) fn new(rules: Issuer, limits: Limits) -> Result<Self, StartError> {
         let pace = match &rules.keys {
             KeySource::Discovery(_) => limits.discovery,
             KeySource::File(_) => limits.file,
         };
         let fetcher = Fetcher::new(&rules, limits.fetch).map_err(|cause| StartError::Issuer {
-            id: rules.id.as_str().to_owned(),
+            name: rules.name.as_ref().to_owned(),
             cause,
         })?;
-        let keyring = Arc::new(Keyring::new(
-            rules.id.as_str(),
-            rules.max_stale,
-            pace,
-            Instant::now(),
-        ));
-        let refreshed = keyring.clone();
-        let refresher: Task =
-            Box::pin(async move { refreshed.keep_fresh(|| fetcher.fetch()).await });
-        Ok((Self { rules, keyring }, refresher))
+        let keyring = Keyring::new(&rules.url, rules.max_stale, pace, Instant::now());
+        Ok(Self {
+            id: AuthenticatorId::new(&rules.url),
+            rules,
+            keyring: Arc::new(keyring),
+            fetcher: Arc::new(fetcher),
+        })
+    }
+
+    /// The same keys under these `rules`.
+    fn under(&self, rules: Issuer) -> Self {
+        Self {
+            id: AuthenticatorId::new(&rules.url),
+            rules,
+            keyring: self.keyring.clone(),
+            fetcher: self.fetcher.clone(),
+        }
     }
 }
 
 impl Prover {
+    /// What proves nobody.
+    pub(super) fn of_nobody(lasting: Arc<Lasting>) -> Self {
+        Self {
+            issuers: Vec::new(),
+            by_url: HashMap::new(),
+            max_token_bytes: settings::MAX_TOKEN_BYTES,
+            reviews: None,
+            cache: Cache::new(&lasting.secret),
+            lasting,
+        }
+    }
+
+    /// What `settings` say, with the keys that are known here already.
+    pub(super) fn next(&self, settings: Settings) -> Result<Self, StartError> {
+        let lasting = self.lasting.clone();
+        let reviews = match (settings.token_review, &lasting.client) {
+            (TokenReviewSetting::Off, _) if settings.issuers.is_empty() => {
+                return Err(StartError::Nobody);
+            }
+            (TokenReviewSetting::Off, _) => None,
+            (TokenReviewSetting::On { .. }, None) => return Err(StartError::NoClient),
+            (TokenReviewSetting::On { audiences }, Some(client)) => {
+                let same = self.reviews.as_ref();
+                let same = same.filter(|reviews| reviews.audiences() == audiences);
+                Some(same.cloned().unwrap_or_else(|| {
+                    let limits = lasting.limits.review;
+                    let counted = lasting.reviewed.clone();
+                    Arc::new(TokenReviews::new(
+                        client.clone(),
+                        audiences,
+                        limits,
+                        counted,
+                    ))
+                }))
+            }
+        };
+        let known = |rules: Issuer| {
+            let mut known = self.issuers.iter();
+            match known.find(|known| known.rules.shares_keys_with(&rules)) {
+                Some(known) => Ok(known.under(rules)),
+                None => Known::new(rules, lasting.limits),
+            }
+        };
+        let issuers: Vec<Known> = settings
+            .issuers
+            .into_iter()
+            .map(known)
+            .collect::<Result<_, _>>()?;
+        let by_url = issuers
+            .iter()
+            .enumerate()
+            .map(|(index, known)| (known.rules.url.clone(), index))
+            .collect();
+        let longest = issuers
+            .iter()
+            .map(|known| known.rules.max_token_bytes)
+            .max();
+        Ok(Self {
+            by_url,
+            max_token_bytes: longest.unwrap_or(0).max(settings::MAX_TOKEN_BYTES),
+            issuers,
+            reviews,
+            cache: Cache::new(&lasting.secret),
+            lasting,
+        })
+    }
+
+    /// Keeps the keys of all its issuers fresh, for ever. Cancel-safe: what was cut short is begun again by the next call.
+    pub(super) async fn keep_keys_fresh(&self) {
+        let issuers = self.issuers.iter();
+        let refreshed = issuers.map(|known| known.keyring.keep_fresh(|| known.fetcher.fetch()));
+        join_all(refreshed).await;
+        // There is no issuer.
+        std::future::pending().await
+    }
+
+    /// Completes when the keys of every issuer have been fetched whose tokens the API server cannot be asked about meanwhile.
+    pub(super) async fn ready(&self) {
+        for known in &self.issuers {
+            let is_reviewed = match known.rules.upstream {
+                UpstreamMode::Token => self.reviews.is_some(),
+                UpstreamMode::Impersonate => false,
+            };
+            if !is_reviewed {
+                known.keyring.loaded().await;
+            }
+        }
+    }
+
     /// Whose `token` is, from memory or proved anew.
     pub(super) async fn identify(
         &self,
@@ -117,7 +232,7 @@ impl Prover {
         };
         let known = self
             .cache
-            .look_up(&key, Instant::now(), self.clock.now(), in_force);
+            .look_up(&key, Instant::now(), self.lasting.clock.now(), in_force);
         match known {
             Some(known) => self.counted(Method::Memory, known.map_err(Failure::from)),
             None => Box::pin(self.prove(token, key, account)).await,
@@ -183,13 +298,14 @@ impl Prover {
 
     /// The same answer, counted.
     fn counted<T>(&self, method: Method, answer: Result<T, Failure>) -> Result<T, Failure> {
-        self.counters.of(method).count(&answer);
+        self.lasting.counters.of(method).count(&answer);
         answer
     }
 
     /// The token's claims by a key of its issuer, after a fetch of the keys where that may help.
     async fn verify(&self, known: &Known, token: &Unverified<'_>) -> Result<Verified, Failure> {
-        let verify = |keys: &KeySet| jwt::verify(token, &known.rules, keys, self.clock.now());
+        let verify =
+            |keys: &KeySet| jwt::verify(token, &known.rules, keys, self.lasting.clock.now());
         let Keys::Usable(keys) = known.keyring.keys(Instant::now()) else {
             return Err(Unavailable::Keys.into());
         };
@@ -247,7 +363,7 @@ impl Prover {
             uid: person.uid,
             extra: person.extra,
             expires: Some(verified.expires),
-            by: known.rules.id.clone(),
+            by: known.id.clone(),
             upstream: known.rules.upstream,
         }));
         if let Some(lifetime) = lifetime {
@@ -306,9 +422,9 @@ impl Prover {
             .strip_prefix(rules.username.prefix.as_str())
             .unwrap_or(name);
         if username::differs_from_the_api_server(&verified.claims, &rules.username.claims, bare)
-            && !self.told.contains_key(name)
+            && !self.lasting.told.contains_key(name)
         {
-            self.told.insert(name.into(), ());
+            self.lasting.told.insert(name.into(), ());
             tracing::info!(
                 user.name = name,
                 "named by unique_name, which the API server does not go by: role bindings need his object id"
@@ -351,7 +467,7 @@ impl Prover {
             uid: person.uid.clone(),
             extra: person.extra.clone(),
             expires,
-            by: self.reviewer.clone(),
+            by: self.lasting.reviewer.clone(),
             upstream: UpstreamMode::Token,
         }));
         let entry = Entry {
@@ -375,7 +491,7 @@ impl Prover {
             return Err(Refusal::UnknownIssuer.into());
         };
         let expires = jwt.and_then(Unverified::claimed_expiry);
-        if expires.is_some_and(|end| end <= self.clock.now()) {
+        if expires.is_some_and(|end| end <= self.lasting.clock.now()) {
             return Err(Refusal::Expired.into());
         }
         let person = reviews.review(key, token.expose(), account).await?;

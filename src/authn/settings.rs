@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::Uri;
 
-use crate::identity::AuthenticatorId;
 use crate::identity::UpstreamMode;
 use crate::k8s::pattern::Pattern;
 
@@ -60,8 +59,8 @@ pub enum TokenReviewSetting {
 /// One issuer whose tokens are verified offline.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// `jwt[0]`: its name in logs, metrics and identity keys.
-    pub id: AuthenticatorId,
+    /// `jwt[0]`: its place in the configuration, its name in metrics and in complaints about it. Who somebody is never depends on it.
+    pub name: Arc<str>,
     /// The exact `iss`, compared byte for byte.
     pub url: Arc<str>,
     /// Where its keys come from.
@@ -94,6 +93,18 @@ pub struct Issuer {
     pub upstream: UpstreamMode,
     /// What holds for tokens of Microsoft Entra ID besides.
     pub entra: Option<EntraRules>,
+}
+
+impl Issuer {
+    /// Whether what was fetched for `other` are this one's keys: all that a fetch and its answer's age depend on is the same.
+    pub(super) fn shares_keys_with(&self, other: &Self) -> bool {
+        let directory = |issuer: &'_ Self| issuer.entra.as_ref().map(|entra| entra.tenant.clone());
+        self.url == other.url
+            && self.keys == other.keys
+            && self.certificate_authority == other.certificate_authority
+            && self.max_stale == other.max_stale
+            && directory(self) == directory(other)
+    }
 }
 
 /// Where an issuer's keys come from.
@@ -248,7 +259,7 @@ pub enum ClaimNote {
     /// The claim is mutable, the API server does not go by it: ignored for this issuer.
     Ignored {
         /// Which issuer.
-        issuer: AuthenticatorId,
+        issuer: Arc<str>,
     },
 }
 
@@ -298,7 +309,7 @@ impl Settings {
                     "upn" => {}
                     "oid" => issuer.username.claims = vec![claim.to_owned()],
                     _ => notes.push(ClaimNote::Ignored {
-                        issuer: issuer.id.clone(),
+                        issuer: issuer.name.clone(),
                     }),
                 },
             }

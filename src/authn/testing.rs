@@ -28,7 +28,6 @@ use crate::authn::settings::KeySource;
 use crate::authn::settings::Origin;
 use crate::authn::settings::SigningAlg;
 use crate::authn::settings::UsernameRule;
-use crate::identity::AuthenticatorId;
 use crate::identity::UpstreamMode;
 use crate::k8s::pattern::Pattern;
 
@@ -129,7 +128,7 @@ pub(crate) fn jwks(keys: &[&KeyPair]) -> Value {
 /// What the `entra` preset makes of [`TENANT`], with EC keys allowed besides, which tests make quickly.
 pub(crate) fn issuer() -> Issuer {
     Issuer {
-        id: AuthenticatorId::new("jwt[0]"),
+        name: "jwt[0]".into(),
         url: format!("https://sts.windows.net/{TENANT}/").into(),
         keys: KeySource::File("/nonexistent".into()),
         certificate_authority: None,

@@ -1,5 +1,7 @@
 //! The whole way of a credential, against an identity provider and an API server on real sockets.
 
+mod exchange;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::authn::counters::Method;
 use crate::authn::keyring::fetch::Fetcher;
 use crate::authn::settings::Issuer;
 use crate::authn::settings::KeySource;
+use crate::authn::settings::TokenReviewSetting;
 use crate::authn::testing::KeyPair;
 use crate::authn::testing::NOW;
 use crate::authn::testing::server;
@@ -44,12 +47,17 @@ const QUICK: Limits = Limits {
     ..Limits::DEFAULT
 };
 
+/// TokenReview for everybody.
+const REVIEWED: TokenReviewSetting = TokenReviewSetting::On {
+    audiences: Vec::new(),
+};
+
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 /// Authenticators whose background work ends with the test.
 struct World {
     authn: Authn,
-    _refreshers: Vec<AbortOnDropHandle<()>>,
+    _refresher: AbortOnDropHandle<()>,
 }
 
 impl World {
@@ -64,9 +72,7 @@ impl World {
         limits: Limits,
     ) -> Self {
         let token_review = match api_server {
-            Some(_) => TokenReviewSetting::On {
-                audiences: Vec::new(),
-            },
+            Some(_) => REVIEWED,
             None => TokenReviewSetting::Off,
         };
         let settings = Settings {
@@ -74,14 +80,13 @@ impl World {
             token_review,
         };
         let client = api_server.map(ApiServer::client);
-        let (authn, background) = Authn::with_limits(settings, client, clock, limits).unwrap();
-        let tracker = TaskTracker::new();
-        let refreshers = background
-            .into_iter()
-            .map(|task| AbortOnDropHandle::new(tracker.spawn(task)));
+        let authn = Authn::with_limits(client, clock, limits).unwrap();
+        authn.configure(settings).unwrap();
+        let refreshed = authn.clone();
+        let refresher = TaskTracker::new().spawn(async move { refreshed.keep_keys_fresh().await });
         Self {
             authn,
-            _refreshers: refreshers.collect(),
+            _refresher: AbortOnDropHandle::new(refresher),
         }
     }
 
@@ -93,12 +98,8 @@ impl World {
     }
 
     async fn loaded(&self) {
-        let loaded = self
-            .authn
-            .0
-            .issuers
-            .iter()
-            .map(|known| known.keyring.loaded());
+        let prover = self.authn.0.now.load_full();
+        let loaded = prover.issuers.iter().map(|known| known.keyring.loaded());
         let all = futures_util::future::join_all(loaded);
         tokio::time::timeout(DEADLINE, all).await.unwrap();
     }
@@ -151,7 +152,7 @@ async fn a_token_of_the_issuer_proves_its_owner_without_a_call() {
     let world = World::of(&idp).await;
     let who = world.identify(&alice(&key)).await.unwrap();
     assert_eq!(who.user.as_str(), ALICE);
-    assert_eq!(who.by.as_str(), "jwt[0]");
+    assert_eq!(who.by.as_str(), &*testing::issuer().url);
     assert_eq!(who.upstream, UpstreamMode::Token);
     assert_eq!(
         who.expires,
@@ -203,7 +204,7 @@ async fn a_remembered_identity_ends_with_its_token_and_a_clock_that_steps_back_r
         Err("not_yet_valid"),
         "by this clock it was issued in the future"
     );
-    let from_memory = world.authn.0.counters.of(Method::Memory).read();
+    let from_memory = world.authn.0.lasting.counters.of(Method::Memory).read();
     assert_eq!(from_memory[0], ("accepted", 2));
 }
 
@@ -296,8 +297,8 @@ async fn a_key_taken_back_ends_the_identities_it_proved() {
     // The same name for another key is another key.
     let reused = testing::ec("k2");
     idp.rotate(&[&reused]);
-    let known = &world.authn.0.issuers[0];
-    known.keyring.on_fetched(
+    let prover = world.authn.0.now.load_full();
+    prover.issuers[0].keyring.on_fetched(
         99,
         Fetcher::new(&idp.issuer(), QUICK.fetch)
             .unwrap()
@@ -669,7 +670,7 @@ async fn groups_that_do_not_fit_come_from_the_api_server_or_are_unknown() {
         let who = world.identify(&overage(&key)).await.unwrap();
         assert_eq!(groups(&who), expected, "{name}");
         assert_eq!(who.user.as_str(), ALICE, "who he is is proved all the same");
-        assert_eq!(who.by.as_str(), "jwt[0]");
+        assert_eq!(who.by.as_str(), &*testing::issuer().url);
     }
     let world = World::of(&idp).await;
     let who = world.identify(&overage(&key)).await.unwrap();
@@ -704,7 +705,10 @@ async fn groups_unknown_for_want_of_an_answer_are_asked_for_again() {
 
 #[test]
 fn a_door_that_nobody_could_pass_is_not_opened() {
-    let start = |settings| Authn::new(settings, None, Clock::system()).map(drop);
+    let start = |settings| {
+        let authn = Authn::new(None, Clock::system()).unwrap();
+        authn.configure(settings)
+    };
     let nobody = Settings {
         token_review: TokenReviewSetting::Off,
         ..Settings::default()

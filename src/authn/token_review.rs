@@ -96,14 +96,20 @@ struct Shared {
     known: Moka<TokenKey, ()>,
     known_lane: Semaphore,
     strangers_lane: Semaphore,
-    asked: Outcomes,
+    asked: Arc<Outcomes>,
 }
 
 type Answer = Result<Arc<Person>, Failure>;
 
 impl TokenReviews {
-    /// Asks through `client`, the proxy's own, which needs `create` on `tokenreviews` and nothing else.
-    pub fn new(client: Client, audiences: Vec<String>, limits: Limits) -> Self {
+    /// Asks through `client`, the proxy's own, which needs `create` on `tokenreviews` and nothing else. What comes of it is
+    /// counted in `asked`, each review once however many waited for it.
+    pub(super) fn new(
+        client: Client,
+        audiences: Vec<String>,
+        limits: Limits,
+        asked: Arc<Outcomes>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 client,
@@ -115,7 +121,7 @@ impl TokenReviews {
                     .build(),
                 known_lane: Semaphore::new(limits.at_once),
                 strangers_lane: Semaphore::new(limits.at_once),
-                asked: Outcomes::default(),
+                asked,
             }),
             flights: SingleFlight::default(),
             sources: Moka::builder()
@@ -151,9 +157,9 @@ impl TokenReviews {
         call.await
     }
 
-    /// What came of the reviews so far, each counted once however many waited for it.
-    pub(super) fn asked(&self) -> &Outcomes {
-        &self.shared.asked
+    /// For whom a token must be, one of them; none: for anybody.
+    pub(super) fn audiences(&self) -> &[String] {
+        &self.shared.audiences
     }
 
     /// A review is charged before it is made and given back when it was no failure: hanging up early saves nothing.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app;
+use crate::app::Authentication;
 use crate::app::Config;
 use crate::app::Tls;
 use crate::authn;
@@ -64,7 +65,7 @@ fn config(settings: ProxySettings) -> anyhow::Result<Config> {
     Ok(Config {
         cluster: Cluster::of(&settings.server_url, &settings.ca_pem, &settings.own_token)
             .context("the embedded API server")?,
-        authn,
+        authn: Authentication::Fixed(authn),
         tenancy,
         listen: listen::Settings {
             address: Some(Ipv4Addr::LOCALHOST.into()),

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,9 +12,13 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
+use crate::app::Authentication;
 use crate::app::Config;
+use crate::app::ConfigFile;
 use crate::app::Tls;
+use crate::authn;
 use crate::authn::settings::ClaimNote;
+use crate::authn::settings::Contradiction;
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::config::File;
@@ -41,7 +44,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 
-    /// Configuration file: whose tokens are verified here, and how their users go upstream
+    /// Configuration file, read again when it changes: whose tokens are verified here, and how their users go upstream
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -329,22 +332,25 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn config(arguments: Arguments) -> anyhow::Result<Config> {
     let cluster = Cluster::load(arguments.kubeconfig.as_deref()).await?;
-    let mut authn = match &arguments.config {
-        None => File::default(),
-        Some(path) => read_file(path)?,
-    }
-    .authentication;
-    for note in authn.apply_username_claim(&arguments.oidc_username_claim)? {
-        match note {
-            ClaimNote::NoIssuer => tracing::warn!(
-                "--oidc-username-claim has no effect: without an issuer in --config the API server names the user"
-            ),
-            ClaimNote::Ignored { issuer } => tracing::warn!(
-                issuer = issuer.as_str(),
-                "--oidc-username-claim is ignored for this issuer: the claim can be changed by its owner"
-            ),
+    let authn = match arguments.config {
+        None => {
+            let authn = with_claim(File::default(), &arguments.oidc_username_claim)?;
+            Authentication::Fixed(authn)
         }
-    }
+        Some(path) => {
+            let name = path.display().to_string();
+            let claim = arguments.oidc_username_claim;
+            let parse = move |content: &[u8]| {
+                let file = File::parse(&name, std::str::from_utf8(content)?)
+                    .map_err(|mistakes| format!("cannot be used\n{mistakes}"))?;
+                Ok(with_claim(file, &claim)?)
+            };
+            Authentication::File(ConfigFile {
+                path,
+                parse: Box::new(parse),
+            })
+        }
+    };
     let mut tenancy = tenancy::Settings {
         configuration_name: arguments.capsule_configuration_name,
         role_bindings: arguments.enable_reflector.unwrap_or(true),
@@ -408,10 +414,19 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
     })
 }
 
-/// The configuration file, or everything that is wrong with it.
-fn read_file(path: &Path) -> anyhow::Result<File> {
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
-    File::parse(&name, &text)
-        .map_err(|mistakes| anyhow::anyhow!("the configuration cannot be used\n{mistakes}"))
+/// Who may prove himself by this file and `--oidc-username-claim`, and in the log what the flag does not do.
+fn with_claim(file: File, claim: &str) -> Result<authn::Settings, Contradiction> {
+    let mut authn = file.authentication;
+    for note in authn.apply_username_claim(claim)? {
+        match note {
+            ClaimNote::NoIssuer => tracing::warn!(
+                "--oidc-username-claim has no effect: without an issuer in --config the API server names the user"
+            ),
+            ClaimNote::Ignored { issuer } => tracing::warn!(
+                issuer = &*issuer,
+                "--oidc-username-claim is ignored for this issuer: the claim can be changed by its owner"
+            ),
+        }
+    }
+    Ok(authn)
 }

@@ -22,7 +22,6 @@ use crate::config::mistake::Mistakes;
 use crate::config::walk::Item;
 use crate::config::walk::Section;
 use crate::config::walk::nearest;
-use crate::identity::AuthenticatorId;
 use crate::identity::UpstreamMode;
 
 /// Longest token that may be configured: a header block of a request has 1 MiB.
@@ -222,7 +221,7 @@ fn issuer(
         None => entra::rules_of(&source.url),
     };
     Some(Issuer {
-        id: AuthenticatorId::new(&format!("jwt[{index}]")),
+        name: format!("jwt[{index}]").into(),
         url: source.url,
         keys: source.keys,
         certificate_authority: source.certificate_authority,

@@ -168,7 +168,7 @@ fn an_api_servers_own_file_can_be_pasted() {
         }
     );
     let issuer = only(settings);
-    assert_eq!(issuer.id.as_str(), "jwt[0]");
+    assert_eq!(&*issuer.name, "jwt[0]");
     assert_eq!(&*issuer.url, "https://keycloak.example/realms/oil/");
     assert_eq!(
         url(&issuer),

@@ -114,6 +114,7 @@ impl Proxy {
             follow,
             presence: lease.presence.clone(),
             gained,
+            exchanges: self.on.authn.exchanges(),
             holder,
             caller: exchange.caller.clone(),
             what: Arc::clone(&exchange.what),

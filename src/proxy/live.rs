@@ -52,6 +52,8 @@ pub(super) struct LiveWatch {
     pub(super) presence: Presence,
     /// Tells when somebody may see all of something that he could not.
     pub(super) gained: watch::Receiver<u64>,
+    /// Tells when others may log in than did.
+    pub(super) exchanges: watch::Receiver<()>,
     /// Under whom and what positions are issued.
     pub(super) holder: Holder,
     /// Who watches.
@@ -102,6 +104,8 @@ enum Event {
     RightsChanged,
     /// Somebody, perhaps he, may see all of something that he could not.
     Gained,
+    /// Who may log in, and as whom, is configured anew.
+    Exchanged,
     CredentialEnded,
     Draining,
     TimedOut,
@@ -214,13 +218,17 @@ impl State {
                 Event::News(News::Stirred) => self.watch.flow.stir(),
                 Event::RightsChanged => self.scope_changed().await,
                 Event::Gained => self.judge_plan().await,
+                Event::Exchanged => Box::pin(self.judge_caller()).await,
                 Event::CredentialEnded => self.watch.flow.on_end(End::Credential, &mut self.out),
                 Event::Draining | Event::TimedOut => {
                     self.watch.flow.on_end(End::Drain, &mut self.out)
                 }
                 Event::Look => {
                     self.judge_facts();
-                    Box::pin(self.judge_caller()).await;
+                    // A credential that does not say when it ends is asked about (TokenReview of an opaque token).
+                    if self.watch.expires.is_none() {
+                        Box::pin(self.judge_caller()).await;
+                    }
                     self.ask_own_rights();
                 }
                 Event::Upstream(leg, Some(Ok(bytes))) => self.read(leg, &bytes),
@@ -292,6 +300,7 @@ impl State {
             biased;
             news = self.watch.presence.news() => Event::News(news),
             Ok(()) = self.watch.gained.changed() => Event::Gained,
+            Ok(()) = self.watch.exchanges.changed() => Event::Exchanged,
             () = &mut self.expiry => Event::CredentialEnded,
             _until = self.watch.proxy.on.drain.draining() => Event::Draining,
             () = &mut self.timeout => Event::TimedOut,
@@ -372,18 +381,17 @@ impl State {
         }
     }
 
-    /// A credential that does not say when it ends is asked about again (TokenReview of an opaque token). While
-    /// the answer is waited for nothing flows.
+    /// Asks again who the caller is. While the answer is waited for nothing flows.
     async fn judge_caller(&mut self) {
-        if self.watch.expires.is_some() {
-            return;
-        }
         let authn = &self.watch.proxy.on.authn;
         let same = match authn.recheck(&self.watch.caller).await {
             Ok(who) => who.key() == self.watch.caller.who.key(),
             Err(Failure::Rejected(_) | Failure::Missing | Failure::Conflict) => false,
-            // Nobody can say; the facts have an age of their own.
-            Err(Failure::Unavailable(_)) => true,
+            // Nobody can say now; the next look asks again. The facts have an age of their own.
+            Err(Failure::Unavailable(_)) => {
+                self.watch.expires = None;
+                true
+            }
         };
         if !same {
             self.watch.flow.on_end(End::Credential, &mut self.out);

@@ -25,7 +25,7 @@ impl World {
     async fn new(limits: Limits, answer: impl Fn(&str) -> Reply + Send + 'static) -> Self {
         let api_server = ApiServer::start(answer).await;
         Self {
-            reviews: TokenReviews::new(api_server.client(), Vec::new(), limits),
+            reviews: TokenReviews::new(api_server.client(), Vec::new(), limits, Arc::default()),
             cache: Cache::new(&[7; 32]),
             api_server,
         }

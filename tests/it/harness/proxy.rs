@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::StatusCode;
 use http::header;
 use kube_tenant_proxy::app;
+use kube_tenant_proxy::app::Authentication;
 use kube_tenant_proxy::app::Tls;
 use kube_tenant_proxy::authn;
 use kube_tenant_proxy::authn::Authn;
@@ -143,7 +144,7 @@ impl Proxy {
         }
         let bound = app::bind(app::Config {
             cluster,
-            authn: settings(&authentication),
+            authn: Authentication::Fixed(settings(&authentication)),
             tenancy,
             listen: listen::Settings {
                 address: Some(Ipv4Addr::LOCALHOST.into()),
