@@ -11,7 +11,10 @@ use crate::harness::people::Person;
 use crate::harness::people::Tenant;
 use crate::harness::people::unique;
 use crate::harness::proxy::Mode;
+use crate::harness::proxy::Proxy;
+use crate::harness::proxy::Setup;
 use crate::harness::world::World;
+use crate::lists::position_to_watch_from;
 use crate::lists::settled;
 use crate::lists::until_he_sees;
 
@@ -22,6 +25,7 @@ in_both_worlds!(
     a_token_that_proves_nothing_is_a_401,
     kubectl_says_what_is_wrong_with_a_credential,
     a_watch_ends_with_its_token,
+    a_watch_ends_with_the_issuer_of_its_token,
     the_api_server_is_asked_once_whose_a_token_is,
     a_service_account_owns_and_is_reviewed,
     cve_2023_46254_service_accounts_of_one_name_see_their_own,
@@ -161,6 +165,29 @@ async fn a_watch_ends_with_its_token(world: &'static World) {
         "{events:?}"
     );
     assert_unauthorized("after the end", &caller.get(NAMESPACES).await);
+}
+
+async fn a_watch_ends_with_the_issuer_of_its_token(world: &'static World) {
+    let proxy = Proxy::start(world, Setup::default()).await;
+    let tenant = world.tenant(&["dev"]).await;
+    let caller = proxy.caller(&tenant.owner);
+    let position = position_to_watch_from(world, &caller, &tenant).await;
+    let from = format!("{NAMESPACES}?watch=1&resourceVersion={position}");
+    let mut watch = caller.watch(&from).await;
+    let ours = world.issuer.authentication(Mode::Token);
+    proxy.configure(&ours);
+    let labels = json!({"metadata": {"labels": {"it": "1"}}});
+    let namespace = format!("{NAMESPACES}/{}", tenant.namespaces[0]);
+    world.merge(&namespace, &labels).await;
+    let event = watch.next().await.unwrap();
+    assert_eq!(event["type"], "MODIFIED", "nothing has changed for him");
+    let mut others = ours;
+    others["jwt"][0]["issuer"]["audiences"] = json!(["others"]);
+    others["tokenReview"] = json!({"enabled": false});
+    proxy.configure(&others);
+    let rest = watch.rest().await;
+    assert!(rest.is_empty(), "no expiry: {rest:?}");
+    assert_unauthorized("the same token", &caller.get(NAMESPACES).await);
 }
 
 async fn the_api_server_is_asked_once_whose_a_token_is(world: &'static World) {

@@ -207,6 +207,11 @@ impl Proxy {
         Kubectl::new(&self.url, &self.ca, &person.token)
     }
 
+    /// Puts another section `authentication` in the place of the one it has.
+    pub fn configure(&self, authentication: &Value) {
+        self.authn.configure(settings(authentication)).unwrap();
+    }
+
     /// What its metrics listener says.
     pub async fn metrics(&self) -> Scrape {
         Scrape::of(self.scraped).await
