@@ -76,12 +76,15 @@ pub enum Authentication {
     Fixed(authn::Settings),
 }
 
+/// From the configuration file's content to what it says, or to everything that is wrong with it.
+pub type ParseConfig = dyn Fn(&[u8]) -> Result<authn::Settings, BoxError> + Send + Sync;
+
 /// The configuration file.
 pub struct ConfigFile {
     /// Where it is.
     pub path: PathBuf,
-    /// What its content says, or everything that is wrong with it.
-    pub parse: Box<dyn Fn(&[u8]) -> Result<authn::Settings, BoxError> + Send + Sync>,
+    /// How it is read.
+    pub parse: Box<ParseConfig>,
 }
 
 /// How clients are encrypted.
@@ -105,7 +108,7 @@ pub struct Bound {
     probe: Option<listen::Bound>,
     scrape: Option<listen::Bound>,
     tls: Option<Arc<TlsSource>>,
-    /// What it says is in force with [`Foundations::authn`] before it counts as read.
+    /// What it says is in force before it counts as read.
     configuration: Option<Arc<Reload<()>>>,
     on: Foundations,
     rule_status: Option<RuleStatus>,
@@ -199,7 +202,7 @@ fn follow(file: ConfigFile, authn: Authn) -> anyhow::Result<Reload<()>> {
             return Err("the configuration is one file".into());
         };
         let configured = authn.configure(parse(content)?);
-        // The next to look prints one level only.
+        // With its cause, which whoever prints a refusal leaves out.
         configured.map_err(|error| format!("{:#}", anyhow::Error::from(error)).into())
     });
     match followed.problem() {
