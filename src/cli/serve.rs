@@ -312,7 +312,12 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let mut signals = Signals::new()?;
     let bound = app::bind(config(arguments).await?)?;
-    tracing::info!(address = %bound.address()?, "listening");
+    tracing::info!(
+        address = %bound.address()?,
+        probe = bound.probe_address()?.map(tracing::field::display),
+        metrics = bound.metrics_address()?.map(tracing::field::display),
+        "listening"
+    );
     let stop = CancellationToken::new();
     let mut running = std::pin::pin!(bound.run(stop.clone().cancelled_owned()));
     tokio::select! {

@@ -2,15 +2,18 @@
 
 use std::io::BufRead;
 use std::io::BufReader;
-use std::path::Path;
+use std::net::SocketAddr;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use http::Method;
 use http::StatusCode;
+use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -19,6 +22,9 @@ use crate::harness::DEADLINE;
 use crate::harness::chart;
 use crate::harness::eventually;
 use crate::harness::http::Caller;
+use crate::harness::metrics::Scrape;
+use crate::harness::metrics::ask;
+use crate::harness::proxy::Mode;
 use crate::harness::proxy::Serving;
 use crate::harness::proxy::serving_certificate;
 use crate::harness::websocket::HANDSHAKE;
@@ -33,6 +39,7 @@ in_both_worlds!(
     a_reader_that_stalls_costs_little_and_delays_nobody,
     one_that_stalls_over_websocket_costs_no_more,
     its_own_token_is_read_again_when_it_rotates,
+    its_configuration_is_read_again_when_it_changes,
     a_large_list_over_all_namespaces_is_never_held,
 );
 
@@ -65,6 +72,9 @@ struct Program {
     dir: TempDir,
     url: String,
     ca: String,
+    probe: SocketAddr,
+    metrics: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for Program {
@@ -91,17 +101,7 @@ impl Program {
             "users": [{"name": "it", "user": {"tokenFile": token}}],
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         });
-        let config = json!({"authentication": {"jwt": [{
-            "issuer": {
-                "url": world.issuer.url, "discoveryURL": world.issuer.discovery_url,
-                "certificateAuthority": world.issuer.ca, "audiences": [world.issuer.audience],
-            },
-            "claimMappings": {
-                "username": {"claims": ["upn", "oid"], "prefix": ""},
-                "groups": {"claim": "groups", "prefix": ""},
-            },
-            "upstream": "token",
-        }]}});
+        let config = json!({ "authentication": world.issuer.authentication(Mode::Token) });
         let Serving {
             ca,
             certificate,
@@ -111,8 +111,8 @@ impl Program {
             .args([
                 "serve",
                 "--listening-port=0",
-                "--probe-addr=0",
-                "--metrics-addr=0",
+                "--probe-addr=127.0.0.1:0",
+                "--metrics-addr=127.0.0.1:0",
                 "--shutdown-grace=20",
             ])
             .arg("--kubeconfig")
@@ -128,25 +128,31 @@ impl Program {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let port = tokio::task::spawn_blocking(move || {
-            // {"level":"INFO","message":"listening","address":"[::]:12345",…}
-            let port = lines.by_ref().map(Result::unwrap).find_map(|line| {
-                let (_, rest) = line.split_once("\"address\":\"[::]:")?;
-                rest.split('"').next().map(str::to_owned)
-            });
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
+        let listening = tokio::task::spawn_blocking(move || {
+            let listening = lines
+                .by_ref()
+                .map(Result::unwrap)
+                .find(|line| line.contains("\"listening\""));
             // Read on, so that it never waits for us.
-            std::thread::spawn(move || lines.for_each(drop));
-            port
+            std::thread::spawn(move || {
+                lines.for_each(|line| kept.lock().unwrap().push(line.unwrap()));
+            });
+            listening.expect("it says where it listens")
         });
-        let port = tokio::time::timeout(DEADLINE, port).await.unwrap().unwrap();
+        let listening = tokio::time::timeout(DEADLINE, listening).await;
+        // {"level":"INFO","message":"listening","address":"[::]:12345","probe":"127.0.0.1:12346",…}
+        let listening: Value = serde_json::from_str(&listening.unwrap().unwrap()).unwrap();
+        let address = |of: &str| -> SocketAddr { listening[of].as_str().unwrap().parse().unwrap() };
         let program = Self {
             process,
             dir,
-            url: format!(
-                "https://localhost:{}",
-                port.expect("it says where it listens")
-            ),
+            url: format!("https://localhost:{}", address("address").port()),
             ca,
+            probe: address("probe"),
+            metrics: address("metrics"),
+            log,
         };
         eventually(|| async {
             let ready = program.anybody().get("/_readyz").await;
@@ -160,6 +166,36 @@ impl Program {
 
     fn anybody(&self) -> Caller {
         Caller::new(&self.url, &self.ca)
+    }
+
+    /// Puts another file in the place of one of its own, as a whole.
+    fn replace(&self, name: &str, content: &str) {
+        let (new, old) = (self.dir.path().join("new"), self.dir.path().join(name));
+        std::fs::write(&new, content).unwrap();
+        std::fs::rename(new, old).unwrap();
+    }
+
+    /// The same of its configuration; waits until it has looked.
+    async fn configure(&self, content: &str) {
+        let looks = || async {
+            let scrape = Scrape::of(self.metrics).await;
+            scrape.sum("reloads_total", "what=\"configuration\"")
+        };
+        let before = looks().await;
+        self.replace("config.yaml", content);
+        eventually(|| async {
+            let has_looked = looks().await > before;
+            has_looked
+                .then_some(())
+                .ok_or_else(|| "it does not look".to_owned())
+        })
+        .await;
+    }
+
+    /// Whether it says that its configuration cannot be used.
+    async fn refuses_its_configuration(&self) -> bool {
+        let scrape = Scrape::of(self.metrics).await;
+        scrape.sum("reload_failing", "what=\"configuration\"") > 0.0
     }
 
     /// The most memory it has had resident so far, in KiB.
@@ -297,16 +333,8 @@ async fn its_own_token_is_read_again_when_it_rotates(world: &'static World) {
     let tenant = world.tenant(&["a"]).await;
     let caller = program.anybody().bearing(&tenant.owner.token);
     until_he_sees(&caller, &tenant.namespaces).await;
-    let replace = |token: &str| {
-        let (new, old): (&Path, &Path) = (
-            &program.dir.path().join("new"),
-            &program.dir.path().join("token"),
-        );
-        std::fs::write(new, token).unwrap();
-        std::fs::rename(new, old).unwrap();
-    };
     // A token that nobody knows shows that the file is read; the right one again that it is read once more.
-    replace("nobody-knows-this-one");
+    program.replace("token", "nobody-knows-this-one");
     eventually(|| async {
         let answer = caller.get(NAMESPACES).await;
         let refused = answer.status.is_server_error();
@@ -315,8 +343,87 @@ async fn its_own_token_is_read_again_when_it_rotates(world: &'static World) {
             .ok_or_else(|| "the old token still serves".to_owned())
     })
     .await;
-    replace(&world.install(chart::RELEASE).await);
+    program.replace("token", &world.install(chart::RELEASE).await);
     until_he_sees(&caller, &tenant.namespaces).await;
+}
+
+async fn its_configuration_is_read_again_when_it_changes(world: &'static World) {
+    let program = Program::start(world).await;
+    let tenant = world.tenant(&["a"]).await;
+    let caller = program.anybody().bearing(&tenant.owner.token);
+    until_he_sees(&caller, &tenant.namespaces).await;
+
+    program.configure("authenticatoin: {}\nrules: []\n").await;
+    assert!(program.refuses_its_configuration().await);
+    let ready = ask(program.probe, "/readyz").await;
+    let refused: Vec<String> = {
+        let log = program.log.lock().unwrap();
+        let about = log
+            .iter()
+            .filter(|line| line.contains("cannot use the files"));
+        about.cloned().collect()
+    };
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    for said in [&ready, &refused[0]] {
+        for mistake in ["config.yaml:1:1: authenticatoin", "config.yaml:2:1: rules"] {
+            assert!(said.contains(mistake), "{said}");
+        }
+    }
+    assert_eq!(caller.get(NAMESPACES).await.names(), tenant.namespaces);
+
+    // An issuer that nobody has a token of, and no TokenReview, by which the API server would let everybody in.
+    let mut authentication = world.issuer.authentication(Mode::Token);
+    authentication["tokenReview"] = json!({"enabled": false});
+    let of_the_world = json!({ "authentication": authentication }).to_string();
+    authentication["jwt"][0]["issuer"]["url"] = "https://login.example.invalid".into();
+    authentication["jwt"][0]["issuer"]["discoveryURL"] =
+        "https://login.example.invalid/keys".into();
+    let of_nobody = json!({ "authentication": authentication }).to_string();
+    program.configure(&of_nobody).await;
+    assert!(!program.refuses_its_configuration().await);
+    let refused = caller.get(NAMESPACES).await;
+    assert_eq!(
+        refused.status,
+        StatusCode::UNAUTHORIZED,
+        "{}",
+        refused.text()
+    );
+
+    program.configure(&of_the_world).await;
+    until_he_sees(&caller, &tenant.namespaces).await;
+}
+
+#[test]
+fn a_configuration_with_mistakes_is_no_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    };
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "it",
+        "clusters": [{"name": "it", "cluster": {
+            "server": "https://localhost:1",
+            "certificate-authority": put("cluster-ca.crt", &serving_certificate().ca),
+        }}],
+        "users": [{"name": "it", "user": {"token": "it"}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+    });
+    let ran = Command::new(PROGRAM)
+        .arg("serve")
+        .arg("--kubeconfig")
+        .arg(put("kubeconfig", &kubeconfig.to_string()))
+        .arg("--config")
+        .arg(put("config.yaml", "authenticatoin: {}\nrules: []\n"))
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{errors}");
+    for mistake in ["config.yaml:1:1: authenticatoin", "config.yaml:2:1: rules"] {
+        assert!(errors.contains(mistake), "{errors}");
+    }
 }
 
 async fn a_large_list_over_all_namespaces_is_never_held(world: &'static World) {

@@ -9,12 +9,8 @@ metadata:
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- $annotations := deepCopy .Values.podAnnotations -}}
-  {{- if $config -}}
-  {{/* A certificate needs no such mark: it is read anew while the proxy runs. */}}
-  {{- $_ := set $annotations "checksum/config" (sha256sum $config) -}}
-  {{- end -}}
-  {{- with $annotations }}
+  {{/* No checksum of the configuration: like the certificate it is read anew while the proxy runs, which cuts nobody off. */}}
+  {{- with .Values.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}

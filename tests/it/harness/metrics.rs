@@ -8,6 +8,20 @@ use tokio::net::TcpStream;
 
 use super::DEADLINE;
 
+/// The whole answer of the plain listener at `address`.
+pub async fn ask(address: SocketAddr, path: &str) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = tokio::time::timeout(DEADLINE, exchange).await;
+    answer.expect("no answer").unwrap()
+}
+
 /// One scrape.
 pub struct Scrape {
     /// The answer's head, in lower case.
@@ -16,18 +30,9 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// Asks the listener at `address`, in plain HTTP.
+    /// Of the listener at `address`.
     pub async fn of(address: SocketAddr) -> Self {
-        let exchange = async {
-            let mut stream = TcpStream::connect(address).await?;
-            let request = "GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n";
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            std::io::Result::Ok(answer)
-        };
-        let answer = tokio::time::timeout(DEADLINE, exchange).await;
-        let answer = answer.expect("no metrics").unwrap();
+        let answer = ask(address, "/metrics").await;
         let (head, text) = answer.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
         Self {
