@@ -2,7 +2,8 @@
 //! when it begins, and whom a RoleBinding leaves goes on watching there; through the proxy he does not.
 //!
 //! Asked again, as himself, when something that names him has changed, and once a minute, since rights come also from what
-//! nobody tells us (ClusterRoles, a webhook). That is the bound.
+//! nobody tells us (ClusterRoles, a webhook). That is the bound. Where he was refused at the beginning it is sooner at first,
+//! since an API server that has just started refuses for a moment what it allows.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,6 +24,13 @@ const EVERY: Duration = Duration::from_mins(1);
 const SOON: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// How far questions are apart at least, however many signs there are.
+const APART: Duration = Duration::from_millis(500);
+
+/// After a refusal at the beginning: so soon, then each time `LONGER`, up to `EVERY`.
+const DOUBTFUL: Duration = Duration::from_secs(2);
+const LONGER: u32 = 4;
+
 /// Questions under way at a time.
 const AT_A_TIME: usize = 4;
 
@@ -32,18 +40,26 @@ pub(in crate::proxy) struct Rights {
     /// Of each leg, whether it is watched.
     watched: Vec<bool>,
     due: Pin<Box<Sleep>>,
-    /// When to ask once more after that.
+    /// When it was last asked.
+    asked: Option<Instant>,
+    /// When to ask once more after that, where there was a sign.
     again: Option<Instant>,
+    /// How long not to ask without one.
+    rest: Duration,
     asking: Option<BoxFuture<'static, bool>>,
 }
 
 impl Rights {
     pub(super) fn new(opener: Arc<Opener>, watched: Vec<bool>) -> Self {
+        let was_refused = watched.contains(&false);
+        let rest = if was_refused { DOUBTFUL } else { EVERY };
         Self {
             opener,
             watched,
-            due: Box::pin(tokio::time::sleep(EVERY)),
+            due: Box::pin(tokio::time::sleep(rest)),
+            asked: None,
             again: None,
+            rest,
             asking: None,
         }
     }
@@ -51,11 +67,21 @@ impl Rights {
     /// Something that names him has changed.
     pub(in crate::proxy) fn stir(&mut self) {
         let now = Instant::now();
-        // A storm of changes does not put it off.
+        // A storm of changes does not put it off, and costs no more than a question each time.
         if self.again.is_none() {
-            self.due.as_mut().reset(now + SOON);
+            let soon = now + SOON;
+            let next = self.asked.map_or(soon, |asked| soon.max(asked + APART));
+            self.due.as_mut().reset(next);
         }
         self.again = Some(now + AGAIN);
+    }
+
+    fn rest_until_next(&mut self) {
+        let next = self.again.take().unwrap_or_else(|| {
+            self.rest = EVERY.min(self.rest * LONGER);
+            Instant::now() + self.rest
+        });
+        self.due.as_mut().reset(next);
     }
 
     /// Completes when he may watch less or more than he does. Cancel-safe.
@@ -64,13 +90,13 @@ impl Rights {
             if let Some(asking) = &mut self.asking {
                 let changed = asking.await;
                 self.asking = None;
-                let next = self.again.take().unwrap_or_else(|| Instant::now() + EVERY);
-                self.due.as_mut().reset(next);
+                self.rest_until_next();
                 if changed {
                     return;
                 }
             }
             self.due.as_mut().await;
+            self.asked = Some(Instant::now());
             let (opener, watched) = (Arc::clone(&self.opener), self.watched.clone());
             self.asking = Some(differs(opener, watched).boxed());
         }
