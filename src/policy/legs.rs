@@ -161,7 +161,8 @@ impl Legs {
 
     fn review_of(&self, verb: Verb, at: usize) -> Option<(Permit, Vec<u8>)> {
         let namespace = self.namespaces.get(at)?;
-        let review = own_rights::review_in(verb, &self.whole.resource, namespace);
+        let (kind, name) = (&self.whole.resource, self.whole.name.as_ref());
+        let review = own_rights::review_in(verb, kind, namespace, name);
         Some((own_rights::review_permit(&self.who), review))
     }
 

@@ -38,9 +38,15 @@ impl Question {
     }
 }
 
-/// The review that asks whether somebody may do this with all objects of a kind in one namespace.
-pub(super) fn review_in(verb: Verb, resource: &GroupResource, namespace: &Namespace) -> Vec<u8> {
-    review(verb, resource, namespace.as_str(), "")
+/// The review that asks whether somebody may do this in one namespace with all objects of a kind, or with one.
+pub(super) fn review_in(
+    verb: Verb,
+    resource: &GroupResource,
+    namespace: &Namespace,
+    name: Option<&ObjectName>,
+) -> Vec<u8> {
+    let name = name.map(ObjectName::as_str).unwrap_or_default();
+    review(verb, resource, namespace.as_str(), name)
 }
 
 fn review(verb: Verb, resource: &GroupResource, namespace: &str, name: &str) -> Vec<u8> {

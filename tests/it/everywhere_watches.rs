@@ -40,6 +40,8 @@ in_both_worlds!(
     a_right_gained_within_a_namespace_ends_it,
     where_one_may_list_and_not_watch_the_refusal_is_the_api_servers,
     who_may_watch_it_nowhere_gets_his_own_refusal,
+    a_right_to_one_name_is_enough_to_watch_it,
+    who_may_see_all_under_a_renewed_token_lists_again,
     it_costs_a_watch_per_namespace_as_himself,
     in_impersonate_mode_too,
     kubectl_shows_what_comes,
@@ -267,18 +269,24 @@ async fn a_namespace_gained_or_lost_ends_it(world: &'static World) {
     assert!(rest.last().is_some_and(is_expired), "{rest:?}");
 }
 
-/// A RoleBinding of `person` to a Role with these rights on ConfigMaps in `namespace`; its path.
+/// A RoleBinding of `person` to a Role that lets him list and watch `resource` in `namespace`; its path.
 pub(crate) async fn binding(
     world: &World,
     namespace: &str,
     resource: &str,
     person: &Person,
 ) -> String {
+    let rule = json!({"apiGroups": [""], "resources": [resource], "verbs": ["list", "watch"]});
+    bound(world, namespace, &rule, person).await
+}
+
+/// The same for a Role of this one rule.
+async fn bound(world: &World, namespace: &str, rule: &Value, person: &Person) -> String {
     let group = "rbac.authorization.k8s.io";
     let name = format!("it-{}", unique());
     let folder = format!("/apis/{group}/v1/namespaces/{namespace}");
     let role = json!({"apiVersion": format!("{group}/v1"), "kind": "Role", "metadata": {"name": name},
-        "rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["list", "watch"]}]});
+        "rules": [rule]});
     let roles = format!("{folder}/roles");
     world
         .admin(Method::POST, &roles, Some(&role))
@@ -387,6 +395,81 @@ async fn who_may_watch_it_nowhere_gets_his_own_refusal(world: &'static World) {
         })
         .await;
     }
+}
+
+/// Asked again whether he may, the API server must be asked of the name, or the watch would be ended again and again.
+async fn a_right_to_one_name_is_enough_to_watch_it(world: &'static World) {
+    let tenant = world.tenant(&["a", "b"]).await;
+    furnish(world, &tenant.namespaces).await;
+    let guest = world.person().await;
+    let a = &tenant.namespaces[0];
+    for namespace in &tenant.namespaces {
+        binding(world, namespace, "secrets", &guest).await;
+    }
+    let rule = json!({"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["known"],
+        "verbs": ["list", "watch"]});
+    bound(world, a, &rule, &guest).await;
+    let caller = world.proxy().await.caller(&guest);
+    until_he_sees(&caller, &tenant.namespaces).await;
+    put(world, a, "known").await;
+    let known = "fieldSelector=metadata.name%3Dknown";
+    let key = [format!("{a}/known")];
+    let list = eventually(|| async {
+        let list = caller.get(&format!("{EVERYWHERE}?{known}")).await;
+        let keys = keys_of(&list);
+        (keys == key)
+            .then_some(list)
+            .ok_or_else(|| format!("{keys:?}"))
+    })
+    .await;
+    let from = list.position();
+    let path = format!("{EVERYWHERE}?{known}&{BOOKMARKS}&resourceVersion={from}");
+    let mut watch = caller.watch(&path).await;
+    let mark = world.mark();
+    binding(world, &tenant.namespaces[1], "pods", &guest).await;
+    // Twice in each namespace.
+    eventually(|| async {
+        let asked = world.audit(mark, &guest.name).await;
+        let reviews = asked
+            .iter()
+            .filter(|entry| entry.resource.starts_with("selfsubjectaccessreviews"))
+            .count();
+        (reviews >= 4)
+            .then_some(())
+            .ok_or_else(|| format!("{reviews} questions"))
+    })
+    .await;
+    remove(world, a, "known").await;
+    assert_eq!(next(&mut watch).await, format!("DELETED {a}/known"));
+}
+
+/// With a group more he is another identity; what he holds is the same.
+async fn who_may_see_all_under_a_renewed_token_lists_again(world: &'static World) {
+    let (tenant, caller, keys) = furnished(world, &["a"], Mode::Token).await;
+    let from = listed(&caller).await.position();
+    world.bind(&tenant.owner, "cluster-admin").await;
+    let groups = [world.groups.users.as_str(), "one-more"];
+    let renewed = Person {
+        token: world.token(&tenant.owner.name, &groups).await,
+        ..tenant.owner.clone()
+    };
+    let renewed = world.proxy().await.caller(&renewed);
+    eventually(|| async {
+        let all = keys_of(&listed(&renewed).await).len();
+        (all > keys.len())
+            .then_some(())
+            .ok_or_else(|| format!("{all} of all"))
+    })
+    .await;
+    let watch =
+        |at: String| format!("{EVERYWHERE}?{OURS}&watch=1&timeoutSeconds=1&resourceVersion={at}");
+    let rest = renewed.watch(&watch(from)).await.rest().await;
+    assert!(rest.last().is_some_and(is_expired), "{rest:?}");
+    // Once.
+    put(world, &tenant.namespaces[0], "later").await;
+    let from = listed(&renewed).await.position();
+    let rest = renewed.watch(&watch(from)).await.rest().await;
+    assert!(!rest.last().is_some_and(is_expired), "{rest:?}");
 }
 
 async fn it_costs_a_watch_per_namespace_as_himself(world: &'static World) {
