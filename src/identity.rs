@@ -26,6 +26,7 @@ pub struct Identity {
     /// How requests made as this user go upstream. A setting of the authenticator, never read from a request.
     pub upstream: UpstreamMode,
     key: IdentityKey,
+    name_key: IdentityKey,
 }
 
 /// What [`Identity::new`] is made from.
@@ -66,6 +67,7 @@ impl Identity {
             &groups,
         );
         Self {
+            name_key: IdentityKey::digest([proof.user.as_str()].into_iter()),
             user: proof.user,
             groups,
             uid: proof.uid,
@@ -80,6 +82,11 @@ impl Identity {
     /// What state about this identity is kept under.
     pub fn key(&self) -> &IdentityKey {
         &self.key
+    }
+
+    /// The same for all identities of this name: of somebody whose groups have changed, or whose authenticator has.
+    pub fn name_key(&self) -> &IdentityKey {
+        &self.name_key
     }
 
     /// The groups if they are known, none otherwise: an unknown group grants nothing.
@@ -129,26 +136,29 @@ impl IdentityKey {
         uid: Option<&str>,
         groups: &Groups,
     ) -> Self {
-        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        let mut put = |text: &str| {
-            // Length-prefixed, so that no two lists of strings run together.
-            digest.update(&(text.len() as u64).to_be_bytes());
-            digest.update(text.as_bytes());
-        };
-        put(&by.0);
-        put(match upstream {
+        let upstream = match upstream {
             UpstreamMode::Token => "token",
             UpstreamMode::Impersonate => "impersonate",
-        });
-        put(user.as_str());
-        put(uid.map_or("-", |_| "+"));
-        put(uid.unwrap_or_default());
-        match groups {
-            Groups::Known(names) => names.iter().for_each(|name| put(name.as_str())),
-            Groups::Unknown(why) => put(match why {
-                GroupsUnknown::Unavailable => "\0unavailable",
-                GroupsUnknown::Unresolvable => "\0unresolvable",
-            }),
+        };
+        let (known, unknown) = match groups {
+            Groups::Known(names) => (&**names, None),
+            Groups::Unknown(GroupsUnknown::Unavailable) => (&[][..], Some("\0unavailable")),
+            Groups::Unknown(GroupsUnknown::Unresolvable) => (&[][..], Some("\0unresolvable")),
+        };
+        let uid = [uid.map_or("-", |_| "+"), uid.unwrap_or_default()];
+        let user = [by.as_str(), upstream, user.as_str()]
+            .into_iter()
+            .chain(uid);
+        let groups = known.iter().map(GroupName::as_str).chain(unknown);
+        Self::digest(user.chain(groups))
+    }
+
+    /// Length-prefixed, so that no two lists of strings run together.
+    fn digest<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for text in texts {
+            digest.update(&(text.len() as u64).to_be_bytes());
+            digest.update(text.as_bytes());
         }
         let mut key = [0; 32];
         key.copy_from_slice(digest.finish().as_ref());
@@ -339,6 +349,13 @@ mod tests {
         assert_ne!(key("alice", &["a", "b"]), key("alice", &["ab"]));
         assert_ne!(key("alice", &["a"]), key("alicea", &[]));
         assert_ne!(key("alice", &[]), key("Alice", &[]));
+    }
+
+    #[test]
+    fn somebody_keeps_the_key_of_his_name_whatever_his_groups_are() {
+        let key = |user, groups: &[&str]| *identity(user, groups).name_key();
+        assert_eq!(key("alice", &["a"]), key("alice", &["b"]));
+        assert_ne!(key("alice", &[]), key("alicea", &[]));
     }
 
     #[test]

@@ -183,6 +183,7 @@ impl Exchange {
     pub(super) fn holder(&self, kind: &KindFacts, scope: &Scope, mode: Mode) -> Holder {
         Holder {
             who: *self.caller.who.key(),
+            name: *self.caller.who.name_key(),
             kind: kind.clone(),
             now: Now {
                 generation: scope.generation,

@@ -157,8 +157,7 @@ impl Proxy {
         let issue = {
             let (positions, presence) = (Arc::clone(&self.positions), lease.presence.clone());
             let holder = holder.clone();
-            // Who asks for a state by its name is told that name, and of all pages the first one's counts.
-            let by_name = options.exactly().is_some() || page.is_some();
+            let (by_name, paged) = (options.exactly().is_some(), page.is_some());
             move |version: String, parts, complete| {
                 let (Some(at), parts) = (Position::parse(&version), Arc::new(parts)) else {
                     return version;
@@ -166,6 +165,11 @@ impl Proxy {
                 let now = presence.scope().generation;
                 if !(complete && one_state) {
                     positions.on_fan_out_page(&holder, at, &parts, now);
+                    return version;
+                }
+                // Of all pages the first one's version counts, and who asks for a state by its name is told that name.
+                if paged {
+                    positions.on_fan_out_last_page(&holder, at, &parts, now);
                     return version;
                 }
                 let told = match by_name {

@@ -106,12 +106,12 @@ impl Proxy {
         let ApiRequest::Resource(request) = exchange.what.as_ref() else {
             return Ok(None);
         };
-        let (who, resource) = (exchange.caller.who.key(), &request.resource);
+        let (name, resource) = (exchange.caller.who.name_key(), &request.resource);
         if request.verb != Verb::Watch
             || request.namespace.is_some()
             || !self
                 .positions
-                .resumes_a_fan_out(who, resource, &exchange.options())
+                .resumes_a_fan_out(name, resource, &exchange.options())
         {
             return Ok(None);
         }

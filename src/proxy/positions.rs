@@ -24,7 +24,7 @@ use crate::watch::guard::Mode;
 use crate::watch::guard::Now;
 use crate::watch::guard::Position;
 
-/// Identities times narrowed kinds whose positions are remembered: a few hundred bytes each, 4 KiB at the most. One that
+/// Identities times narrowed kinds whose positions are remembered: a few hundred bytes each, 20 KiB at the most. One that
 /// is forgotten costs its clients a relist.
 const CAPACITY: usize = 16_384;
 
@@ -41,6 +41,8 @@ pub(super) struct Positions {
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
     pub(super) who: IdentityKey,
+    /// [`crate::identity::Identity::name_key`].
+    pub(super) name: IdentityKey,
     pub(super) kind: KindFacts,
     pub(super) now: Now,
 }
@@ -122,8 +124,9 @@ impl Positions {
     /// force now, here and below.
     pub(super) fn on_part(&self, holder: &Holder, at: Position, now: Generation) {
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        self.whole(holder)
-            .on_part(who, kind, at, under, holder.at(now));
+        let mut whole = self.whole(holder);
+        whole.on_part(who, kind, at, under, holder.at(now));
+        whole.on_given(&holder.name, kind, at);
     }
 
     /// A client is about to have a page of a list at `at`, put together from `parts`.
@@ -135,9 +138,10 @@ impl Positions {
         now: Generation,
     ) {
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        let page = (at, Arc::clone(parts));
-        self.whole(holder)
-            .on_page(who, kind, page, under, holder.at(now));
+        let given = (at, Arc::clone(parts));
+        let mut whole = self.whole(holder);
+        whole.on_page(who, kind, given, under, holder.at(now));
+        whole.on_given(&holder.name, kind, at);
     }
 
     /// Where a client is to be told that it stands which is about to have everything up to `at`: there, or earlier, if
@@ -147,7 +151,22 @@ impl Positions {
         self.whole(holder).unparted(who, kind, at, holder.at(now))
     }
 
-    /// A client is about to have everything up to `at` of `parts`, with what its pages before showed.
+    /// The same of the last page, with what the pages before showed.
+    pub(super) fn on_fan_out_last_page(
+        &self,
+        holder: &Holder,
+        at: Position,
+        parts: &Arc<Parts>,
+        now: Generation,
+    ) {
+        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
+        let given = (at, Arc::clone(parts));
+        let mut whole = self.whole(holder);
+        whole.on_last_page(who, kind, given, under, holder.at(now));
+        whole.on_given(&holder.name, kind, at);
+    }
+
+    /// A client is about to have everything up to `at` of `parts`.
     pub(super) fn on_whole(
         &self,
         holder: &Holder,
@@ -156,9 +175,10 @@ impl Positions {
         now: Generation,
     ) {
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        let whole = (at, Arc::clone(parts));
-        self.whole(holder)
-            .on_issued(who, kind, whole, under, holder.at(now));
+        let given = (at, Arc::clone(parts));
+        let mut whole = self.whole(holder);
+        whole.on_issued(who, kind, given, under, holder.at(now));
+        whole.on_given(&holder.name, kind, at);
     }
 
     /// What a client holds who comes with `at`; `None` if it must list again.
@@ -183,10 +203,11 @@ impl Positions {
     }
 
     /// Whether a watch with these options over all namespaces may go on from a list that had some of them only: then he
-    /// who may see all by now would never hear of the rest.
+    /// who may see all by now would never hear of the rest. `name` is that of the identity, which may be another one since:
+    /// a group more shows more.
     pub(super) fn resumes_a_fan_out(
         &self,
-        who: &IdentityKey,
+        name: &IdentityKey,
         resource: &GroupResource,
         options: &ListOptions,
     ) -> bool {
@@ -194,7 +215,7 @@ impl Positions {
             return false;
         };
         let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        whole.high(who, resource).is_some_and(|high| at <= high)
+        whole.high(name, resource).is_some_and(|high| at <= high)
     }
 
     /// A client is about to have an event or bookmark.
@@ -330,6 +351,7 @@ mod tests {
         });
         Holder {
             who: *who.key(),
+            name: *who.name_key(),
             kind: KindFacts {
                 resource: GroupResource::new("", "pods"),
                 version: "v1".into(),
@@ -373,8 +395,10 @@ mod tests {
         let admitted = |holder: &Holder, at| positions.admit_whole(holder, Some(Position(at)));
         positions.on_fan_out_page(&alice, Position(7), &parts("a"), one);
         assert_eq!(admitted(&alice, 7), None, "a page is no position");
-        positions.on_whole(&alice, Position(7), &parts("b -c"), one);
+        positions.on_fan_out_last_page(&alice, Position(7), &parts("b -c"), one);
         assert_eq!(admitted(&alice, 7), Some(parts("a b -c")));
+        positions.on_fan_out_last_page(&alice, Position(6), &parts("b -c"), one);
+        assert_eq!(admitted(&alice, 6), None, "nobody knows what came before");
         for (who, at) in [(&alice, 6), (&alice, 8), (&holder("bob", 1), 7)] {
             assert_eq!(admitted(who, at), None, "{at}");
         }
@@ -398,7 +422,7 @@ mod tests {
         let positions = Positions::default();
         let alice = holder("alice", 1);
         let resource = &alice.kind.resource;
-        let is_part = |at| positions.resumes_a_fan_out(&alice.who, resource, &resuming(at));
+        let is_part = |at| positions.resumes_a_fan_out(&alice.name, resource, &resuming(at));
         assert!(!is_part("7"));
         positions.on_part(&alice, Position(7), Generation(1));
         positions.on_part(&alice, Position(5), Generation(1));

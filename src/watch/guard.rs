@@ -195,6 +195,21 @@ impl<T: Along> Guard<T> {
         }
     }
 
+    /// The same of the last page of a list that was given in pages.
+    pub fn on_last_page(
+        &mut self,
+        who: &IdentityKey,
+        kind: &GroupResource,
+        (at, with): (Position, T),
+        under: Generation,
+        now: Now,
+    ) {
+        match self.entry(who, kind, now) {
+            Some(entry) => entry.issue_last_page(at, with, under),
+            None => self.unrecorded(kind, at),
+        }
+    }
+
     /// The client was given a page, with a token, of a narrowed list at `at`: not a position yet.
     pub fn on_page(
         &mut self,
@@ -222,6 +237,19 @@ impl<T: Along> Guard<T> {
     ) {
         match self.entry(who, kind, now) {
             Some(entry) => entry.part(at, under),
+            None => self.unrecorded(kind, at),
+        }
+    }
+
+    /// Something at `at` was given to one of those that `who` stands for, whom nothing is admitted for: how far it went is
+    /// all that counts ([`Self::high`]).
+    pub fn on_given(&mut self, who: &IdentityKey, kind: &GroupResource, at: Position) {
+        let now = Now {
+            generation: Generation(0),
+            mode: Mode::Narrowed,
+        };
+        match self.entry(who, kind, now) {
+            Some(entry) => entry.raise(at),
             None => self.unrecorded(kind, at),
         }
     }

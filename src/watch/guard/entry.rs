@@ -11,10 +11,11 @@ use crate::tenancy::scope::Generation;
 const MAX_ISSUED: usize = 256;
 
 /// Page tokens remembered: a list that is being paged has one.
-const MAX_PAGED: usize = 16;
+const MAX_PAGED: usize = if cfg!(test) { 1 } else { 16 };
 
-/// Positions remembered of events that say nothing about the whole. Who comes back from further behind lists again.
-const MAX_PARTED: usize = 256;
+/// Positions remembered of events that say nothing about the whole: those of a minute, since a namespace in which nothing
+/// happens says so once a minute, and the whole stands where the last of them does.
+const MAX_PARTED: usize = if cfg!(test) { 1 } else { 1024 };
 
 /// State of one identity and kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +31,8 @@ pub(super) struct Entry<T> {
     paged: Recent<MAX_PAGED, T>,
     /// Positions of which somebody has something and perhaps not all before it.
     parted: Recent<MAX_PARTED, ()>,
+    /// Up to here there may be more of these, forgotten: nothing more is issued there.
+    blind: Position,
 }
 
 impl<T: Along> Entry<T> {
@@ -45,6 +48,7 @@ impl<T: Along> Entry<T> {
             issued: Recent::default(),
             paged: Recent::default(),
             parted: Recent::default(),
+            blind: floor,
         }
     }
 
@@ -99,15 +103,27 @@ impl<T: Along> Entry<T> {
         self.high = self.high.max(at);
     }
 
+    /// A list with its last page, or everything of a watch up to `at`.
     pub(super) fn issue(&mut self, at: Position, mut with: T, under: Generation) {
-        if self.counts(under) {
-            self.high = self.high.max(at);
-            if let Some(before) = self.paged.get(at) {
-                with.join(before);
-            }
-            self.issued.insert(at, with);
-        } else {
+        if !self.counts(under) {
             self.raise(at);
+            return;
+        }
+        self.high = self.high.max(at);
+        if let Some(before) = self.paged.get(at) {
+            with.join(before);
+        }
+        if self.may_issue(at) {
+            self.issued.insert(at, with);
+        }
+    }
+
+    /// The last page of a list at `at`. Without what its other pages went along with it is no position.
+    pub(super) fn issue_last_page(&mut self, at: Position, with: T, under: Generation) {
+        if self.counts(under) && self.paged.get(at).is_none() {
+            self.high = self.high.max(at);
+        } else {
+            self.issue(at, with, under);
         }
     }
 
@@ -124,9 +140,9 @@ impl<T: Along> Entry<T> {
     pub(super) fn part(&mut self, at: Position, under: Generation) {
         if self.counts(under) {
             self.high = self.high.max(at);
-            // Of what is forgotten nobody knows any more which of them it is.
             if let Some(forgotten) = self.parted.insert(at, ()) {
-                self.floor = self.floor.max(forgotten);
+                self.blind = self.blind.max(forgotten);
+                self.issued.remove(forgotten);
             }
         } else {
             self.raise(at);
@@ -139,7 +155,12 @@ impl<T: Along> Entry<T> {
         while self.parted.get(whole).is_some() {
             whole = Position(whole.0.checked_sub(1)?);
         }
-        (whole > self.floor).then_some(whole)
+        (whole > self.floor && self.may_issue(whole)).then_some(whole)
+    }
+
+    /// Whether it is sure that nobody has a part of `at`, where none is known.
+    fn may_issue(&self, at: Position) -> bool {
+        at > self.blind || self.issued.get(at).is_some()
     }
 
     /// What was issued with `at`.
@@ -206,6 +227,12 @@ impl<const N: usize, T: Along> Recent<N, T> {
         }
         let forgotten = (self.ascending.len() > N).then(|| self.ascending.pop_front());
         forgotten.flatten().map(|(at, _)| at)
+    }
+
+    fn remove(&mut self, at: Position) {
+        if let Ok(index) = self.find(at) {
+            self.ascending.remove(index);
+        }
     }
 
     fn get(&self, at: Position) -> Option<&T> {

@@ -267,13 +267,10 @@ fn what_is_the_whole_to_one_and_a_part_to_another_is_expired() {
     };
     one.issue(20, G1);
     part(&mut one, 20, G1);
-    part(&mut one, 21, G1);
-    one.issue(21, G1);
-    assert_eq!(
-        (one.admit(20), one.admit(21)),
-        (Admit::Expired, Admit::Expired)
-    );
-    assert_eq!(unparted(&mut one, 21), 19);
+    assert_eq!(one.admit(20), Admit::Expired);
+    one.issue(20, G1);
+    assert_eq!(one.admit(20), Admit::Expired, "whoever is first");
+    assert_eq!(unparted(&mut one, 20), 19);
     one.issue(19, G1);
     assert_eq!(one.admit(19), Admit::Pass);
     assert_eq!(unparted(&mut one, 11), 11);
@@ -292,21 +289,31 @@ fn what_is_the_whole_to_one_and_a_part_to_another_is_expired() {
 #[test]
 fn parts_that_are_forgotten_may_be_anywhere_up_to_the_last_of_them() {
     let mut one = One::new(Mode::Narrowed);
+    let part = |one: &mut One, at| {
+        let (who, kind) = (&one.who, &one.kind);
+        one.guard.on_part(who, kind, Position(at), G1, one.now);
+    };
     one.issue(20, G1);
+    one.issue(24, G1);
+    part(&mut one, 24);
+    assert_eq!(one.admit(24), Admit::Expired, "somebody has a part of it");
+    // One more than is remembered.
+    part(&mut one, 26);
+    assert_eq!(one.admit(24), Admit::Expired, "and that is not forgotten");
     one.issue(22, G1);
-    for at in (21..=277).filter(|at| *at != 22) {
-        assert_eq!(one.admit(20), Admit::Pass, "{at}");
-        one.guard
-            .on_part(&one.who, &one.kind, Position(at), G1, one.now);
-    }
-    assert_eq!(one.floor(), 10, "as many as are remembered");
-    one.guard
-        .on_part(&one.who, &one.kind, Position(278), G1, one.now);
-    assert_eq!(one.floor(), 21);
+    one.issue(24, G1);
+    one.issue(25, G1);
     assert_eq!(
-        (one.admit(20), one.admit(22)),
-        (Admit::Expired, Admit::Pass)
+        [20, 22, 24, 25, 26].map(|at| one.admit(at)),
+        [
+            Admit::Pass,    // from before
+            Admit::Expired, // may have been a part
+            Admit::Expired, // was one
+            Admit::Pass,
+            Admit::Expired, // is one
+        ]
     );
+    assert_eq!(one.floor(), 10, "what others hold is no less good for it");
 }
 
 #[test]
