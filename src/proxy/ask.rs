@@ -58,33 +58,57 @@ pub(super) struct Asking<'a> {
 }
 
 impl Proxy {
-    /// What is known of the own rights of somebody who asks, or watches. A *no* that ages is asked again beside it.
+    /// What is known of the own rights of somebody who asks. A *no* that ages is asked again beside it.
     pub(super) fn own_rights(
         self: &Arc<Self>,
         asking: Asking<'_>,
         catalog: &Catalog,
         scope: &Scope,
     ) -> OwnRights {
-        let Asking { caller, what, .. } = asking;
-        let recalled = self.recalled(&caller.who, what, catalog);
-        if let Some(fresh) = recalled.fresh
-            && let Plan::Ask { permit, question } =
-                policy::decide(&caller.who, what, catalog, scope, &fresh)
-        {
-            self.answers
-                .put_off(caller.who.key(), &question, Instant::now());
-            let (proxy, caller, connection) = (Arc::clone(self), caller.clone(), asking.connection);
-            self.on.tasks.spawn(async move {
-                if let Err(reject) = proxy.ask(&caller, &connection, permit, question).await {
-                    // The old answer stands: it narrows, and the next use asks again.
-                    tracing::debug!(
-                        reason = reject.reason(),
-                        "asking again for a user's own rights failed"
-                    );
-                }
-            });
+        let recalled = self.recalled(&asking.caller.who, asking.what, catalog);
+        if let Some(fresh) = recalled.fresh {
+            self.ask_beside(asking, catalog, scope, &fresh);
         }
         recalled.usable
+    }
+
+    /// Asks again for somebody who watches, if it is time: nobody else may be there to ask.
+    pub(super) fn ask_for_who_watches(
+        self: &Arc<Self>,
+        asking: Asking<'_>,
+        catalog: &Catalog,
+        scope: &Scope,
+    ) {
+        let recalled = self.recalled(&asking.caller.who, asking.what, catalog);
+        let fresh = recalled.fresh.unwrap_or(recalled.usable);
+        self.ask_beside(asking, catalog, scope, &fresh);
+    }
+
+    /// Asks, beside whatever goes on, for what these answers do not say.
+    fn ask_beside(
+        self: &Arc<Self>,
+        asking: Asking<'_>,
+        catalog: &Catalog,
+        scope: &Scope,
+        known: &OwnRights,
+    ) {
+        let Asking { caller, what, .. } = asking;
+        let plan = policy::decide(&caller.who, what, catalog, scope, known);
+        let Plan::Ask { permit, question } = plan else {
+            return;
+        };
+        self.answers
+            .put_off(caller.who.key(), &question, Instant::now());
+        let (proxy, caller, connection) = (Arc::clone(self), caller.clone(), asking.connection);
+        self.on.tasks.spawn(async move {
+            if let Err(reject) = proxy.ask(&caller, &connection, permit, question).await {
+                // The old answer stands: it narrows, and the next use asks again.
+                tracing::debug!(
+                    reason = reject.reason(),
+                    "asking again for a user's own rights failed"
+                );
+            }
+        });
     }
 
     /// What is known, and what is not fresh of it.

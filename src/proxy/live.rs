@@ -174,6 +174,8 @@ impl Flow {
 struct State {
     watch: LiveWatch,
     out: Outbox,
+    /// Whether nobody could say lately who the caller is.
+    is_in_doubt: bool,
     expiry: Pin<Box<Sleep>>,
     look: Pin<Box<Sleep>>,
     timeout: Pin<Box<Sleep>>,
@@ -190,6 +192,7 @@ impl LiveWatch {
             look: Box::pin(tokio::time::sleep(self.proxy.settings.look)),
             watch: self,
             out: Outbox::new(),
+            is_in_doubt: false,
         };
         let frames = futures_util::stream::unfold(state, |mut state| async move {
             let frame = state.next().await?;
@@ -203,9 +206,16 @@ impl State {
     /// The next frame for the client; `None` at the end of the watch.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            // Asked before each frame that leaves, so that a frame already read does not outlive its scope.
+            // Asked before each frame that leaves, so that a frame already read does not outlive what it was read by.
             if self.is_outdated() {
                 self.scope_changed().await;
+            }
+            if self.watch.exchanges.has_changed().unwrap_or(false) {
+                self.watch.exchanges.mark_unchanged();
+                Box::pin(self.judge_caller()).await;
+            }
+            if self.expiry.is_elapsed() {
+                self.watch.flow.on_end(End::Credential, &mut self.out);
             }
             if let Some(frame) = self.give() {
                 return Some(frame.bytes().clone());
@@ -214,19 +224,21 @@ impl State {
                 return None;
             }
             match self.event().await {
-                Event::News(News::Scope) => {}
+                // The next turn looks.
+                Event::News(News::Scope) | Event::Exchanged | Event::CredentialEnded => {}
                 Event::News(News::Stirred) => self.watch.flow.stir(),
                 Event::RightsChanged => self.scope_changed().await,
                 Event::Gained => self.judge_plan().await,
-                Event::Exchanged => Box::pin(self.judge_caller()).await,
-                Event::CredentialEnded => self.watch.flow.on_end(End::Credential, &mut self.out),
                 Event::Draining | Event::TimedOut => {
                     self.watch.flow.on_end(End::Drain, &mut self.out)
                 }
                 Event::Look => {
                     self.judge_facts();
+                    if self.has_ended_by_the_clock() {
+                        self.watch.flow.on_end(End::Credential, &mut self.out);
+                    }
                     // A credential that does not say when it ends is asked about (TokenReview of an opaque token).
-                    if self.watch.expires.is_none() {
+                    if self.watch.expires.is_none() || self.is_in_doubt {
                         Box::pin(self.judge_caller()).await;
                     }
                     self.ask_own_rights();
@@ -294,13 +306,23 @@ impl State {
         }
     }
 
+    /// Whether the credential has ended, though its time is not over: the clock was put forward, or the machine slept.
+    fn has_ended_by_the_clock(&self) -> bool {
+        let LiveWatch { caller, proxy, .. } = &self.watch;
+        let expires = caller.who.expires;
+        expires.is_some_and(|end| end <= proxy.on.clock.now())
+    }
+
     /// Waits for whatever happens first; what ends the watch goes before what it would still say.
     async fn event(&mut self) -> Event {
         tokio::select! {
             biased;
             news = self.watch.presence.news() => Event::News(news),
             Ok(()) = self.watch.gained.changed() => Event::Gained,
-            Ok(()) = self.watch.exchanges.changed() => Event::Exchanged,
+            Ok(()) = self.watch.exchanges.changed() => {
+                self.watch.exchanges.mark_changed();
+                Event::Exchanged
+            }
             () = &mut self.expiry => Event::CredentialEnded,
             _until = self.watch.proxy.on.drain.draining() => Event::Draining,
             () = &mut self.timeout => Event::TimedOut,
@@ -358,7 +380,7 @@ impl State {
             connection: *connection,
         };
         let (catalog, scope) = (proxy.on.catalog.load(), self.watch.presence.scope());
-        let _known = proxy.own_rights(asking, &catalog, &scope);
+        proxy.ask_for_who_watches(asking, &catalog, &scope);
     }
 
     fn judge_facts(&mut self) {
@@ -384,14 +406,13 @@ impl State {
     /// Asks again who the caller is. While the answer is waited for nothing flows.
     async fn judge_caller(&mut self) {
         let authn = &self.watch.proxy.on.authn;
-        let same = match authn.recheck(&self.watch.caller).await {
+        let answer = authn.recheck(&self.watch.caller).await;
+        // Nobody can say now: the next look asks again. The facts have an age of their own.
+        self.is_in_doubt = matches!(answer, Err(Failure::Unavailable(_)));
+        let same = match answer {
             Ok(who) => who.key() == self.watch.caller.who.key(),
             Err(Failure::Rejected(_) | Failure::Missing | Failure::Conflict) => false,
-            // Nobody can say now; the next look asks again. The facts have an age of their own.
-            Err(Failure::Unavailable(_)) => {
-                self.watch.expires = None;
-                true
-            }
+            Err(Failure::Unavailable(_)) => true,
         };
         if !same {
             self.watch.flow.on_end(End::Credential, &mut self.out);

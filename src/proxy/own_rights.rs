@@ -144,9 +144,10 @@ impl Answers {
                 gained |= same && yes && answer.says != Says::Yes;
                 !same
             });
-            // Names in questions come from requests: what a user asks about must not grow without end.
+            // Names in questions come from requests: what a user asks about must not grow without end, nor push out the rest.
+            let named = answers.iter().position(|one| one.question.name.is_some());
             if answers.len() >= MAX_ANSWERS {
-                answers.remove(0);
+                answers.remove(named.unwrap_or(0));
             }
             answers.push(Answer { question, says });
             answers

@@ -1,11 +1,15 @@
 //! Who cannot prove himself gets a 401 that kubectl understands, and the API server hears nothing of it.
 
+use std::time::Duration;
+
 use http::Method;
 use http::StatusCode;
 use http::header;
 use serde_json::json;
 
+use crate::harness::clock::Steps;
 use crate::harness::http::Answer;
+use crate::harness::http::is_expired;
 use crate::harness::kubectl::Version;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;
@@ -25,6 +29,7 @@ in_both_worlds!(
     a_token_that_proves_nothing_is_a_401,
     kubectl_says_what_is_wrong_with_a_credential,
     a_watch_ends_with_its_token,
+    a_watch_ends_with_its_token_when_the_clock_is_put_forward,
     a_watch_ends_with_the_issuer_of_its_token,
     the_api_server_is_asked_once_whose_a_token_is,
     a_service_account_owns_and_is_reviewed,
@@ -165,6 +170,26 @@ async fn a_watch_ends_with_its_token(world: &'static World) {
         "{events:?}"
     );
     assert_unauthorized("after the end", &caller.get(NAMESPACES).await);
+}
+
+async fn a_watch_ends_with_its_token_when_the_clock_is_put_forward(world: &'static World) {
+    let steps = Steps::default();
+    let mut setup = Setup {
+        clock: steps.clock(),
+        ..Setup::default()
+    };
+    setup.proxy.look = Duration::from_millis(200);
+    let proxy = Proxy::start(world, setup).await;
+    let tenant = world.tenant(&["dev"]).await;
+    let caller = proxy.caller(&tenant.owner);
+    until_he_sees(&caller, &tenant.namespaces).await;
+    let mut watch = caller.watch(&format!("{NAMESPACES}?watch=1")).await;
+    let event = watch.next().await.unwrap();
+    assert_eq!(event["type"], "ADDED");
+    steps.step(30 * 86_400);
+    let rest = watch.rest().await;
+    assert!(!rest.iter().any(is_expired), "{rest:?}");
+    assert_unauthorized("the same token", &caller.get(NAMESPACES).await);
 }
 
 async fn a_watch_ends_with_the_issuer_of_its_token(world: &'static World) {

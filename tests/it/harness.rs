@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bed;
 pub mod chart;
+pub mod clock;
 pub mod http;
 pub mod kubectl;
 pub mod metrics;
@@ -21,10 +22,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-/// How long something that must happen may take on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// How long something that must happen may take on a busy machine: no measure of how fast it should.
+pub const DEADLINE: Duration = Duration::from_secs(90);
 /// How long a whole test may take.
-pub const TEST: Duration = Duration::from_secs(180);
+pub const TEST: Duration = Duration::from_secs(420);
 
 /// One for all tests: the worlds and the proxies in front of them outlive the test that started them.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {

@@ -4,39 +4,14 @@
 //! Clients go over when everybody is up to date. Where two replicas know different things, and a client is led from the
 //! one that is behind to the other, the resume guard has a limit of its own (ARCHITECTURE.md, "The resume guard").
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering;
-use std::time::SystemTime;
-
-use kube_tenant_proxy::clock::Clock;
-
 use crate::harness::chart;
+use crate::harness::clock::Steps;
 use crate::harness::proxy::Proxy;
 use crate::harness::proxy::Serving;
 use crate::harness::proxy::Setup;
 use crate::harness::proxy::serving_certificate;
 use crate::harness::relay::Relay;
 use crate::harness::world::World;
-
-/// What the replicas take the time to be, in seconds beside the true one.
-#[derive(Clone, Default)]
-pub struct Steps(Arc<AtomicI64>);
-
-impl Steps {
-    pub fn step(&self, seconds: i64) {
-        self.0.store(seconds, Ordering::Relaxed);
-    }
-
-    fn clock(&self) -> Clock {
-        let steps = Arc::clone(&self.0);
-        Clock::from_fn(move || {
-            let (now, step) = (SystemTime::now(), steps.load(Ordering::Relaxed));
-            let by = std::time::Duration::from_secs(step.unsigned_abs());
-            if step < 0 { now - by } else { now + by }
-        })
-    }
-}
 
 pub struct Replicas {
     world: &'static World,
