@@ -161,9 +161,16 @@ impl Authn {
     /// # Errors
     /// [`StartError`]: nothing is exchanged. An issuer that cannot be reached is none: it is asked in the background.
     pub fn configure(&self, settings: Settings) -> Result<(), StartError> {
+        let asks_about_all = settings.issuers.is_empty();
         let next = self.0.now.load().next(settings)?;
         self.0.now.store(Arc::new(next));
         self.0.exchanged.send_replace(());
+        if asks_about_all {
+            tracing::info!(
+                every_seconds = cache::REVIEWED.as_secs(),
+                "the API server is asked about each token in use; those of an issuer in `authentication.jwt` are checked here"
+            );
+        }
         Ok(())
     }
 

@@ -124,6 +124,7 @@ def the_first_checks_of_the_walkthrough():
     }
     # Its certificate is good for the name that the command names, by the CA in the Secret.
     trust = ssl.create_default_context(cadata=base64.b64decode(secret["data"]["ca"]).decode())
+    assert any("is asked about each token in use" in line for line in proxy.log), "what it costs without entra.tenantId"
     with trust.wrap_socket(socket.create_connection(("127.0.0.1", proxy.port)), server_hostname=PUBLIC):
         pass
 
