@@ -49,6 +49,40 @@ def a_generated_certificate_is_good_for_the_names_that_users_connect_to():
         assert names.split(",")[-1] == "proxy.example.com", settings
 
 
+@test
+def the_nodes_ports_lead_to_the_port_that_the_proxy_listens_on():
+    def ports(*settings):
+        documents = template(*settings)
+        (container,) = pod(documents)["containers"]
+        (service,) = one(documents, "Service", "capsule-proxy")["spec"]["ports"]
+        named = {port["name"]: port for port in container["ports"]}
+        assert service["targetPort"] == named["proxy"]["containerPort"] and f"--listening-port={service['targetPort']}" in container["args"]
+        return service, named, pod(documents)
+
+    fixed = ["--set", "service.type=NodePort", "--set", "service.nodePort=30443", "--set", "options.listeningPort=9443"]
+    assert ports(*fixed)[0] == {"name": "proxy", "port": 9001, "targetPort": 9443, "protocol": "TCP", "nodePort": 30443}
+    for chosen in ([], ["--set", "service.type=NodePort"], ["--set", "service.nodePort=30443"]):
+        assert "nodePort" not in ports(*chosen)[0], chosen
+    assert ports("--set", "service.type=LoadBalancer", "--set", "service.nodePort=30443")[0]["nodePort"] == 30443
+    assert "<a node's address>:<node port>" in notes(*fixed)
+
+    per_node = ["--set", "kind=DaemonSet", "--set", "options.listeningPort=9443"]
+    documents = template(*per_node)
+    spec = one(documents, "DaemonSet", "capsule-proxy")["spec"]
+    assert not {"replicas", "strategy"} & set(spec) and not [d for d in documents if d["kind"] == "Deployment"]
+    assert "hostPort" not in ports(*per_node)[1]["proxy"] and "hostNetwork" not in ports(*per_node)[2]
+    bound = [*per_node, "--set", "daemonset.hostPort=true"]
+    # The proxy's port, and not that of metrics and probes.
+    assert {name: port.get("hostPort") for name, port in ports(*bound)[1].items()} == {"proxy": 9443, "probe": None, "metrics": None}
+    within = ports(*per_node, "--set", "daemonset.hostNetwork=true")[2]
+    assert (within["hostNetwork"], within["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    for exposed in (bound, [*per_node, "--set", "daemonset.hostNetwork=true"]):
+        assert "https://<a node's address>:9443" in notes(*exposed)
+    for setting in ("daemonset.hostPort=true", "daemonset.hostNetwork=true"):
+        _, named, alone = ports("--set", setting)
+        assert "hostPort" not in named["proxy"] and "hostNetwork" not in alone, setting
+
+
 POLICY = ["--set", "networkPolicy.enabled=true"]
 
 
