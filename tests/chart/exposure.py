@@ -1,6 +1,10 @@
 """How the proxy is reached, and from where."""
 
-from rendering import expect_refusal, notes, one, pod, template
+import json
+import re
+
+import yaml
+from rendering import CHART, expect_refusal, notes, one, pod, template
 from sentences import test
 
 INGRESS = ["--set", "ingress.enabled=true", "--set", "ingress.hosts[0].host=proxy.example.com"]
@@ -31,6 +35,39 @@ def the_notes_say_where_tls_ends():
     assert "tokens cross the network in the clear" in notes(*INGRESS)
     assert "https://proxy.example.com, by the TLSRoute" in notes(*ROUTE)
     assert "--server=https://proxy.example.com --certificate-authority=ca.crt" in notes(*ROUTE)
+
+
+NGINX = "nginx.ingress.kubernetes.io/"
+
+
+def annotated(annotations):
+    return ["--set-json", f"ingress.annotations={json.dumps({NGINX + name: value for name, value in annotations.items()})}"]
+
+
+@test
+def what_ingress_nginx_needs_is_in_the_comments_in_the_example_and_in_the_notes():
+    needed = yaml.safe_load((CHART / "files/ingress-nginx.yaml").read_text())
+    example = yaml.safe_load((CHART / "ci/ingress-values.yaml").read_text())["ingress"]["annotations"]
+    assert example == {NGINX + name: value for name, value in needed.items()}
+    comments = re.findall(r"^#       (nginx\.ingress\S+: .*)$", (CHART / "values.yaml").read_text(), re.MULTILINE)
+    passed = {f"{NGINX}ssl-passthrough": "true"}
+    assert yaml.safe_load("\n".join(comments)) == example | passed
+    ended = [*INGRESS, "--set", "ingress.tls[0].secretName=edge"]
+    buffers, missing = 'large-client-header-buffers: "4 32k" in its ConfigMap', "these are missing in ingress.annotations"
+    told = notes(*ended, *annotated(needed))
+    assert buffers in told and missing not in told, told
+    for name, value in needed.items():
+        told = notes(*ended, *annotated({**needed, name: ""}))
+        assert missing in told and f'    {name}: "{value}"\n' in told, told
+    plain = annotated({**needed, "backend-protocol": "HTTP"})
+    assert '    backend-protocol: "HTTPS"\n' in notes(*ended, *plain)
+    assert missing not in notes(*ended, *plain, "--set", "options.enableSSL=false")
+    by_class = [*ended, "--set", "ingress.className=nginx"]
+    assert missing in notes(*by_class)
+    for other in ([], ["--set", "ingress.className=haproxy"], ["--set", "ingress.className=nginx", "--set-string", r"ingress.annotations.nginx\.org/a=b"]):
+        assert "ingress-nginx" not in notes(*ended, *other), other
+    told = notes(*INGRESS, *annotated({"ssl-passthrough": "true"}))
+    assert "ingress-nginx must run with --enable-ssl-passthrough" in told and missing not in told and buffers not in told, told
 
 
 @test
