@@ -188,10 +188,12 @@ def day(way, ca, new):
         return dev.kubectl(way, ca, "-n", new, "auth", "can-i", "create", "configmaps").returncode == 0
 
     eventually(is_permitted)
-    # More than the controller lets in by itself, and than it would hold in memory.
-    large = bed.dir / "large"
-    large.write_bytes(os.urandom(900_000))
-    dev.printed(way, ca, "-n", new, "create", "configmap", "large", f"--from-file={large}")
+    # More than the controller lets in by itself.
+    content = base64.b64encode(os.urandom(900_000)).decode()
+    large = bed.dir / "large.json"
+    large.write_text(json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "binaryData": {"large": content}}))
+    assert large.stat().st_size > 1024 * 1024
+    dev.printed(way, ca, "-n", new, "create", "-f", str(large))
     watches[1].wait_for("configmap/large")
     for watch in watches:
         watch.end()
