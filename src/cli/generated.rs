@@ -29,8 +29,21 @@ pub(super) struct Manual {
 pub(super) fn completion(mut command: Command, arguments: &Completion) -> Vec<u8> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut command, name, &mut script);
+    clap_complete::generate(arguments.shell, &mut command, &name, &mut script);
+    if arguments.shell == Shell::Bash {
+        script = with_one_name_for_the_program(&name, script);
+    }
     script
+}
+
+/// The script for bash calls a program with hyphens by two names, so that nothing is completed past the first word
+/// (clap-rs/clap#6421). Without effect once it does not.
+fn with_one_name_for_the_program(name: &str, script: Vec<u8>) -> Vec<u8> {
+    let (meant, mistaken) = (name.replace('-', "__"), name.replace('-', "__subcmd__"));
+    match String::from_utf8(script) {
+        Ok(script) => script.replace(&mistaken, &meant).into_bytes(),
+        Err(not_text) => not_text.into_bytes(),
+    }
 }
 
 /// A page in roff, or nothing where all were written into a folder.

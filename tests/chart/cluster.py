@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
+
 from bed import NAME, NAMESPACE, Bed
 from sentences import run_all, test
 
@@ -62,9 +64,7 @@ def life(helm):
     assert secret() == own, "the way back to a generated certificate took the admin's Secret"
     helm_run("uninstall", NAME)
     assert secret() == own, "uninstall took the admin's Secret"
-    kinds = "deployment,service,serviceaccount,configmap,poddisruptionbudget,clusterrole,clusterrolebinding"
-    left = kubectl("get", kinds, "-n", NAMESPACE, "-l", f"app.kubernetes.io/instance={NAME}", "-o", "name")
-    assert not left, left
+    assert not owned(), owned()
     kubectl("get", "crd", "proxysettings.capsule.clastix.io", "globalproxysettings.capsule.clastix.io")
 
     # B on a fresh cluster: no Secret is made, and the notes say how to make it.
@@ -142,6 +142,54 @@ def a_release_of_another_chart_is_taken_over_with_its_selector():
         refused = run(old_release(helm, "door", labels))
         assert refused.returncode != 0 and f"kubectl -n {NAMESPACE} delete deployment door" in refused.stderr, refused.stderr
         output([helm, "uninstall", "door", "-n", NAMESPACE])
+
+
+def owned():
+    """Every object with the release's label, of whatever API group: its UID by kind and name."""
+    kinds = ",".join(kubectl("api-resources", "--verbs=list", "-o", "name").split())
+    told = kubectl("get", kinds, "-A", "-l", f"app.kubernetes.io/instance={NAME}", "-o", "json")
+    return {(item["kind"], item["metadata"]["name"]): item["metadata"]["uid"] for item in json.loads(told)["items"]}
+
+
+def rules():
+    """The UIDs of the chart's CRDs: that they are the same ones is that no rule was lost."""
+    names = ("proxysettings", "globalproxysettings")
+    return [json.loads(kubectl("get", "crd", f"{name}.capsule.clastix.io", "-o", "json"))["metadata"]["uid"] for name in names]
+
+
+@test
+def a_rollback_brings_back_every_object_and_uninstall_leaves_the_rules_and_the_certificate():
+    optional = ["networkPolicy.enabled=true", "apiPriorityAndFairness.enabled=true", "replicaCount=2", f"entra.tenantId={bed.facts['entra']['tenantId']}"]
+    route = ["ingress.enabled=true", "ingress.hosts[0].host=later.example.com", "kind=DaemonSet"]
+    for helm in (os.environ["HELM3"], os.environ["HELM4"]):
+        before = rules()
+
+        def release(command, settings=()):
+            given = [word for setting in settings for word in ("--set", setting)]
+            output([helm, *command, *given, "-n", NAMESPACE])
+            manifest = [*yaml.safe_load_all(output([helm, "get", "manifest", NAME, "-n", NAMESPACE]))]
+            wanted = {(item["kind"], item["metadata"]["name"]) for item in manifest if item} | {("Secret", NAME)}
+            there = owned()
+            assert set(there) == wanted, set(there) ^ wanted
+            return there
+
+        chart = [NAME, "charts/kube-tenant-proxy"]
+        first, made = release(["install", *chart], optional), secret()
+        kinds = {kind for kind, _ in first}
+        assert {"NetworkPolicy", "FlowSchema", "PodDisruptionBudget", "ConfigMap", "Deployment"} <= kinds, kinds
+        second = release(["upgrade", *chart], route)
+        assert not {"NetworkPolicy", "FlowSchema", "PodDisruptionBudget", "ConfigMap", "Deployment"} & {kind for kind, _ in second}
+        assert secret() == made, "the upgrade changed the certificate"
+        third = release(["rollback", NAME, "1"])
+        assert set(third) == set(first), set(third) ^ set(first)
+        # What both had was never gone: neither a Service's address nor the certificate.
+        for key in set(first) & set(second):
+            assert first[key] == second[key] == third[key], key
+        assert secret() == made, "the rollback changed the certificate"
+        output([helm, "uninstall", NAME, "-n", NAMESPACE])
+        assert owned() == {("Secret", NAME): first["Secret", NAME]}, owned()
+        assert secret() == made and rules() == before
+        kubectl("delete", "secret", NAME, "-n", NAMESPACE)
 
 
 def call(method, path, headers=(), body=None, token=None):

@@ -1,6 +1,10 @@
 """How the proxy is reached, and from where."""
 
-from rendering import expect_refusal, notes, one, pod, template
+import json
+import re
+
+import yaml
+from rendering import CHART, expect_refusal, notes, one, pod, template
 from sentences import test
 
 INGRESS = ["--set", "ingress.enabled=true", "--set", "ingress.hosts[0].host=proxy.example.com"]
@@ -33,6 +37,39 @@ def the_notes_say_where_tls_ends():
     assert "--server=https://proxy.example.com --certificate-authority=ca.crt" in notes(*ROUTE)
 
 
+NGINX = "nginx.ingress.kubernetes.io/"
+
+
+def annotated(annotations):
+    return ["--set-json", f"ingress.annotations={json.dumps({NGINX + name: value for name, value in annotations.items()})}"]
+
+
+@test
+def what_ingress_nginx_needs_is_in_the_comments_in_the_example_and_in_the_notes():
+    needed = yaml.safe_load((CHART / "files/ingress-nginx.yaml").read_text())
+    example = yaml.safe_load((CHART / "ci/ingress-values.yaml").read_text())["ingress"]["annotations"]
+    assert example == {NGINX + name: value for name, value in needed.items()}
+    comments = re.findall(r"^#       (nginx\.ingress\S+: .*)$", (CHART / "values.yaml").read_text(), re.MULTILINE)
+    passed = {f"{NGINX}ssl-passthrough": "true"}
+    assert yaml.safe_load("\n".join(comments)) == example | passed
+    ended = [*INGRESS, "--set", "ingress.tls[0].secretName=edge"]
+    buffers, missing = 'large-client-header-buffers: "4 32k" in its ConfigMap', "these are missing in ingress.annotations"
+    told = notes(*ended, *annotated(needed))
+    assert buffers in told and missing not in told, told
+    for name, value in needed.items():
+        told = notes(*ended, *annotated({**needed, name: ""}))
+        assert missing in told and f'    {name}: "{value}"\n' in told, told
+    plain = annotated({**needed, "backend-protocol": "HTTP"})
+    assert '    backend-protocol: "HTTPS"\n' in notes(*ended, *plain)
+    assert missing not in notes(*ended, *plain, "--set", "options.enableSSL=false")
+    by_class = [*ended, "--set", "ingress.className=nginx"]
+    assert missing in notes(*by_class)
+    for other in ([], ["--set", "ingress.className=haproxy"], ["--set", "ingress.className=nginx", "--set-string", r"ingress.annotations.nginx\.org/a=b"]):
+        assert "ingress-nginx" not in notes(*ended, *other), other
+    told = notes(*INGRESS, *annotated({"ssl-passthrough": "true"}))
+    assert "ingress-nginx must run with --enable-ssl-passthrough" in told and missing not in told and buffers not in told, told
+
+
 @test
 def a_route_passes_tls_to_the_services_port():
     documents = template(*ROUTE, "--set", "service.port=443")
@@ -47,6 +84,40 @@ def a_generated_certificate_is_good_for_the_names_that_users_connect_to():
     for settings in (INGRESS, PASSED, ROUTE):
         names = one(template(*settings), "Secret")["metadata"]["annotations"]["kube-tenant-proxy.io/names"]
         assert names.split(",")[-1] == "proxy.example.com", settings
+
+
+@test
+def the_nodes_ports_lead_to_the_port_that_the_proxy_listens_on():
+    def ports(*settings):
+        documents = template(*settings)
+        (container,) = pod(documents)["containers"]
+        (service,) = one(documents, "Service", "capsule-proxy")["spec"]["ports"]
+        named = {port["name"]: port for port in container["ports"]}
+        assert service["targetPort"] == named["proxy"]["containerPort"] and f"--listening-port={service['targetPort']}" in container["args"]
+        return service, named, pod(documents)
+
+    fixed = ["--set", "service.type=NodePort", "--set", "service.nodePort=30443", "--set", "options.listeningPort=9443"]
+    assert ports(*fixed)[0] == {"name": "proxy", "port": 9001, "targetPort": 9443, "protocol": "TCP", "nodePort": 30443}
+    for chosen in ([], ["--set", "service.type=NodePort"], ["--set", "service.nodePort=30443"]):
+        assert "nodePort" not in ports(*chosen)[0], chosen
+    assert ports("--set", "service.type=LoadBalancer", "--set", "service.nodePort=30443")[0]["nodePort"] == 30443
+    assert "<a node's address>:<node port>" in notes(*fixed)
+
+    per_node = ["--set", "kind=DaemonSet", "--set", "options.listeningPort=9443"]
+    documents = template(*per_node)
+    spec = one(documents, "DaemonSet", "capsule-proxy")["spec"]
+    assert not {"replicas", "strategy"} & set(spec) and not [d for d in documents if d["kind"] == "Deployment"]
+    assert "hostPort" not in ports(*per_node)[1]["proxy"] and "hostNetwork" not in ports(*per_node)[2]
+    bound = [*per_node, "--set", "daemonset.hostPort=true"]
+    # The proxy's port, and not that of metrics and probes.
+    assert {name: port.get("hostPort") for name, port in ports(*bound)[1].items()} == {"proxy": 9443, "probe": None, "metrics": None}
+    within = ports(*per_node, "--set", "daemonset.hostNetwork=true")[2]
+    assert (within["hostNetwork"], within["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    for exposed in (bound, [*per_node, "--set", "daemonset.hostNetwork=true"]):
+        assert "https://<a node's address>:9443" in notes(*exposed)
+    for setting in ("daemonset.hostPort=true", "daemonset.hostNetwork=true"):
+        _, named, alone = ports("--set", setting)
+        assert "hostPort" not in named["proxy"] and "hostNetwork" not in alone, setting
 
 
 POLICY = ["--set", "networkPolicy.enabled=true"]

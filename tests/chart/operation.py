@@ -1,6 +1,8 @@
 """What runs beside the proxy and looks after it: replicas, metrics, fairness, the test of a release."""
 
-from rendering import expect_refusal, notes, one, pod, template
+import json
+
+from rendering import HELMS, expect_refusal, notes, one, pod, template
 from sentences import test
 
 
@@ -23,6 +25,37 @@ def an_autoscaler_alone_decides_the_replicas():
 
 
 @test
+def an_autoscaler_goes_by_what_it_is_given():
+    on = ["--set", "autoscaling.enabled=true", "--set", "autoscaling.minReplicas=2", "--set", "autoscaling.maxReplicas=6"]
+    own = {"type": "Pods", "pods": {"metric": {"name": "open_watches"}, "target": {"type": "AverageValue", "averageValue": "5k"}}}
+    down = {"scaleDown": {"stabilizationWindowSeconds": 600}}
+    percent = ["--set", "autoscaling.targetCPUUtilizationPercentage=70", "--set", "autoscaling.targetMemoryUtilizationPercentage=80"]
+    given = ["--set-json", f"autoscaling.metrics={json.dumps([own])}", "--set-json", f"autoscaling.behavior={json.dumps(down)}"]
+    spec = one(template(*on, *percent, *given), "HorizontalPodAutoscaler")["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"], spec["behavior"]) == (2, 6, down)
+
+    def used(resource, share):
+        return {"type": "Resource", "resource": {"name": resource, "target": {"type": "Utilization", "averageUtilization": share}}}
+
+    assert spec["metrics"] == [used("cpu", 70), used("memory", 80), own]
+
+
+@test
+def further_objects_are_rendered_with_their_templates_carried_out():
+    name = '{{ include "ktp.fullname" . }}-extra'
+    quoted = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"port": "{{ .Values.service.port }}"}}
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-text}\n{{ if false }}\ndata: {a: b}\n{{ end }}\n"
+    both = json.dumps([quoted, f"{text}---\n{text.replace('-text', '-more')}"])
+    for helm in HELMS:
+        documents = template("--set-json", f"extraManifests={both}", "--set", "service.port=443", release="my-capsule-proxy", helm=helm)
+        assert one(documents, "ConfigMap", "my-capsule-proxy-extra")["data"] == {"port": "443"}
+        for suffix in ("text", "more"):
+            assert "data" not in one(documents, "ConfigMap", f"my-capsule-proxy-{suffix}")
+    assert not [d for d in template() if d["kind"] == "ConfigMap"]
+    expect_refusal(["--set-json", 'extraManifests=["{{ .Release.Nmae | required \\"a name\\" }}"]'], "a name")
+
+
+@test
 def several_replicas_are_spread_and_do_not_leave_together():
     for settings, several in (
         ([], False),
@@ -36,6 +69,12 @@ def several_replicas_are_spread_and_do_not_leave_together():
         keys = ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
         assert [c["topologyKey"] for c in constraints] == (keys if several else []), settings
         assert ("PodDisruptionBudget" in kinds(documents)) == several, settings
+        if several:
+            selector = one(documents, "Deployment")["spec"]["selector"]
+            budget = one(documents, "PodDisruptionBudget", "capsule-proxy")["spec"]
+            assert budget == {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow", "selector": selector}, settings
+            # A wish: on a cluster of one node the replicas start, too.
+            assert all((c["whenUnsatisfiable"], c["labelSelector"]) == ("ScheduleAnyway", selector) for c in constraints), settings
     own = ["--set", "replicaCount=2", "--set", "topologySpreadConstraints[0].topologyKey=rack"]
     assert pod(template(*own))["topologySpreadConstraints"] == [{"topologyKey": "rack"}]
 

@@ -84,6 +84,46 @@ fn every_shell_gets_its_completion_of_every_command() {
     assert_eq!(run(&["completion", "tcsh"]).status.code(), Some(2));
 }
 
+/// What bash would complete these words to, the last of which is being typed: as its own completion calls the function.
+fn completed_by_bash(words: &[&str]) -> Vec<String> {
+    const ASKING: &str = r#"
+        source "$1" || exit
+        COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2))
+        registered=$(complete -p "$2") || exit
+        [[ $registered =~ -F\ ([^ ]+) ]] || exit
+        "${BASH_REMATCH[1]}" "$2" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        [ ${#COMPREPLY[@]} = 0 ] || printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("completion.bash");
+    std::fs::write(&script, printed(&["completion", "bash"])).unwrap();
+    let mut bash = Command::new("bash");
+    bash.args(["--norc", "-c", ASKING, "bash"]).arg(&script);
+    let ran = bash.arg("kube-tenant-proxy").args(words).output().unwrap();
+    let errors = String::from_utf8(ran.stderr).unwrap();
+    assert!(
+        ran.status.success() && errors.is_empty(),
+        "{words:?}: {errors}"
+    );
+    let told = String::from_utf8(ran.stdout).unwrap();
+    told.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn bash_completes_commands_flags_and_values() {
+    for (typed, completed) in [
+        (&["kubec"][..], &["kubeconfig"][..]),
+        (&["comp"], &["completion"]),
+        (&["check", "--from"], &["--from-capsule-proxy"]),
+        (&["serve", "--listening-p"], &["--listening-port"]),
+        (&["completion", "z"], &["zsh"]),
+        (&["version", "-o", "y"], &["yaml"]),
+        (&["kubeconfig", "--no-such"], &[]),
+    ] {
+        assert_eq!(completed_by_bash(typed), completed, "{typed:?}");
+    }
+}
+
 #[test]
 fn every_command_has_a_page_in_the_manual() {
     let dir = tempfile::tempdir().unwrap();

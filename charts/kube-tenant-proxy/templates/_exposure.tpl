@@ -13,6 +13,21 @@ The annotations that pass it through end alike in ingress-nginx and in the HAPro
 {{- $answer -}}
 {{- end -}}
 
+{{/*
+Whether the Ingress is for ingress-nginx: by its annotations, or by the usual name of its class, which NGINX's own controller
+shares (nginx.org/…).
+*/}}
+{{- define "ktp.ingress.isNginx" -}}
+{{- $answer := eq (.Values.ingress.className | default .Values.ingress.ingressClassName | default "") "nginx" -}}
+{{- range $key := keys .Values.ingress.annotations | sortAlpha -}}
+{{- if hasPrefix "nginx.org/" $key -}}{{- $answer = false -}}{{- end -}}
+{{- end -}}
+{{- range $key, $value := .Values.ingress.annotations -}}
+{{- if hasPrefix "nginx.ingress.kubernetes.io/" $key -}}{{- $answer = true -}}{{- end -}}
+{{- end -}}
+{{- $answer -}}
+{{- end -}}
+
 {{/* The names that users connect to from outside, as a YAML list under `hosts`. */}}
 {{- define "ktp.exposedHosts" -}}
 {{- $hosts := list -}}

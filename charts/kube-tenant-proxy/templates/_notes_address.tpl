@@ -1,3 +1,26 @@
+{{/* What ingress-nginx needs besides what it is told: lines that follow the addresses. */}}
+{{- define "ktp.notes.nginx" -}}
+{{- if eq (include "ktp.ingress.tls" .) "passed" }}
+  ingress-nginx must run with --enable-ssl-passthrough: without it, users see a certificate of its own.
+{{- else }}
+{{- $missing := list }}
+{{- range $name, $value := .Files.Get "files/ingress-nginx.yaml" | fromYaml }}
+{{- $there := get $.Values.ingress.annotations (printf "nginx.ingress.kubernetes.io/%s" $name) }}
+{{- $wrong := or (not $there) (and (eq $name "backend-protocol") (ne (upper $there) $value)) }}
+{{- if and $wrong (or $.Values.options.enableSSL (ne $name "backend-protocol")) }}
+{{- $missing = append $missing (printf "%s: %s" $name ($value | quote)) }}
+{{- end }}
+{{- end }}
+{{- with $missing }}
+  WARNING: for ingress-nginx these are missing in ingress.annotations, under nginx.ingress.kubernetes.io/:
+{{- range . }}
+    {{ . }}
+{{- end }}
+{{- end }}
+  ingress-nginx must let long tokens in: large-client-header-buffers: "4 32k" in its ConfigMap.
+{{- end }}
+{{- end -}}
+
 {{/* Under which addresses the proxy answers, from outside first. */}}
 {{- define "ktp.notes.address" -}}
 {{- $full := include "ktp.fullname" . -}}
@@ -19,6 +42,9 @@ Address
   for these names, tokens cross the network in the clear.
 {{- else if and (eq $tls "ended") .Values.options.enableSSL }}
   The controller must speak HTTPS to the proxy, without buffering, and let connections live for an hour: ingress.annotations.
+{{- end }}
+{{- if eq (include "ktp.ingress.isNginx" .) "true" }}
+{{- include "ktp.notes.nginx" . }}
 {{- end }}
 {{- end }}
 {{- if .Values.gatewayApi.tlsRoute.enabled }}
