@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use http::Method;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::oracle::tenants_of;
@@ -154,9 +155,9 @@ impl Cluster {
             };
             lists.insert(plural, items);
         }
-        let tenants = &lists["tenants"];
+        let (tenants, now) = (&lists["tenants"], Timestamp::now());
         let owning = lists["namespaces"].iter().map(|namespace| {
-            let owning = tenants_of(namespace, tenants).into_iter();
+            let owning = tenants_of(namespace, tenants, now).into_iter();
             let place = |owner| tenants.iter().position(|it| uid(it) == uid(owner));
             (key(namespace), owning.filter_map(place).collect())
         });

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use jiff::SignedDuration;
+use jiff::Timestamp;
 use regex::Regex;
 use serde_json::Value;
 use serde_json::json;
@@ -16,6 +18,9 @@ use super::cluster::key;
 use super::cluster::name;
 use super::cluster::namespace;
 use super::cluster::uid;
+
+/// For how long a reference alone makes a namespace a Tenant's (CVE-2024-39690).
+const YOUNG: SignedDuration = SignedDuration::from_mins(5);
 
 /// What the API server says about somebody's own rights to a list.
 pub struct Rights {
@@ -266,8 +271,8 @@ impl Cluster {
 /// The Tenants among these that own `namespace`.
 ///
 /// A reference to another Tenant beats any status, and two references beat each other. A status that knows the UID
-/// decides; a bare name counts where none does. A reference alone counts while the namespace is young, as all here are.
-pub fn tenants_of<'a>(namespace: &Value, tenants: &'a [Value]) -> Vec<&'a Value> {
+/// decides; a bare name counts where none does. A reference alone counts while the namespace is young.
+pub fn tenants_of<'a>(namespace: &Value, tenants: &'a [Value], now: Timestamp) -> Vec<&'a Value> {
     let references = entries(&namespace["metadata"]["ownerReferences"]).iter();
     let referred: BTreeSet<&str> = references
         .filter(|it| it["kind"] == "Tenant")
@@ -295,7 +300,11 @@ pub fn tenants_of<'a>(namespace: &Value, tenants: &'a [Value]) -> Vec<&'a Value>
     if !named.is_empty() {
         return named;
     }
-    tenants.iter().filter(is_referred).collect()
+    let created = namespace["metadata"]["creationTimestamp"].as_str().unwrap();
+    let created: Timestamp = created.parse().unwrap();
+    let is_young = now.duration_since(created) < YOUNG;
+    let tenants = tenants.iter().filter(|_| is_young);
+    tenants.filter(is_referred).collect()
 }
 
 fn group_of(reference: &Value) -> &str {
