@@ -13,7 +13,6 @@ use tracing::debug;
 use super::Cause;
 use super::connect::Connector;
 use super::connect::Io;
-use super::stats::Open;
 use crate::body::Body;
 
 /// Header lines of an answer. hyper's 100 are few for the tails of `…/proxy/…`.
@@ -28,12 +27,12 @@ pub(super) enum Then {
     Upgrade,
 }
 
-/// Speaks HTTP/1.1 on `io`. The connection ends when its sender and the last answer are dropped.
+/// Speaks HTTP/1.1 on `io`. The connection ends when its sender and the last answer are dropped; `open` counts it until then.
 pub(super) async fn http1(
     io: Io,
     then: Then,
     tasks: &Tracked,
-    open: Open,
+    open: impl Send + 'static,
 ) -> Result<SendRequest<Body>, Cause> {
     let handshake = http1::Builder::new()
         .max_headers(MAX_HEADERS)

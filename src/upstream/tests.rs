@@ -683,6 +683,7 @@ async fn a_tunnel_that_is_stopped_ends_on_both_sides() {
     let address = Address::offering(&["http/1.1"]).await;
     let upstream = Arc::new(address.upstream(Settings::default()));
     let stop = tokio_util::sync::CancellationToken::new();
+    let tunnels = upstream.stats().dedicated_connections.clone();
     let (mut client, traffic) = through_a_proxy(upstream, stop.clone().cancelled_owned()).await;
     let served = async {
         let mut stream = address.accept().await;
@@ -705,12 +706,14 @@ async fn a_tunnel_that_is_stopped_ends_on_both_sides() {
         while !all.ends_with(b"\r\n\r\nping") {
             all.push(client.read_u8().await.unwrap());
         }
+        assert_eq!(tunnels.get(), 1);
         stop.cancel();
         assert_eq!(client.read(&mut [0; 16]).await.unwrap(), 0);
     };
     in_time("both", Box::pin(async { tokio::join!(served, asked) })).await;
     let traffic = traffic.await.unwrap();
     assert_eq!((traffic.up, traffic.down), (4, 4));
+    assert_eq!(tunnels.get(), 0);
     assert!(matches!(traffic.end, End::Stopped), "{traffic:?}");
 }
 

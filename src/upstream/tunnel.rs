@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +13,8 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 
+use super::stats::Open;
+
 /// Bytes in flight per direction. A terminal needs few, a port-forward is limited by its peers.
 const BUFFER: usize = 16 * 1024;
 
@@ -20,6 +23,7 @@ const BUFFER: usize = 16 * 1024;
 #[must_use = "a tunnel that is dropped ends the user's session"]
 pub struct Tunnel {
     upstream: Upgraded,
+    _open: Arc<Open>,
 }
 
 /// What went through a tunnel, and how it ended.
@@ -45,8 +49,12 @@ pub enum End {
 }
 
 impl Tunnel {
-    pub(super) fn new(upstream: Upgraded) -> Self {
-        Self { upstream }
+    /// `open` counts the connection for as long as it is a tunnel, too.
+    pub(super) fn new(upstream: Upgraded, open: Arc<Open>) -> Self {
+        Self {
+            upstream,
+            _open: open,
+        }
     }
 
     /// Copies until both sides have ended, one has broken, or `stop` completes; then both connections are closed.

@@ -1,5 +1,7 @@
 //! The wish to switch protocols, and what the API server may say to it. Only a 101 to what was asked becomes a tunnel.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
@@ -49,8 +51,8 @@ impl Upstream {
         let protocol = authorized::protocol(wanted);
         let connected = self.dialer.connector.connect(Offer::Http1).await;
         let io = connected.map_err(SendError::NotSent)?;
-        let open = self.stats.dedicated_connections.open();
-        let handshake = dial::http1(io, Then::Upgrade, &self.dialer.tasks, open).await;
+        let open = Arc::new(self.stats.dedicated_connections.open());
+        let handshake = dial::http1(io, Then::Upgrade, &self.dialer.tasks, Arc::clone(&open)).await;
         let sender = handshake.map_err(SendError::NotSent)?;
         let request = self.http1_request(request, body::empty());
         let (mut answer, sender) = http1_exchange(sender, request).await.map_err(given_up)?;
@@ -60,7 +62,7 @@ impl Upstream {
             let upgraded = upgraded.map_err(|error| SendError::Lost(Cause::Http(error)))?;
             return Ok(Switch::Agreed(
                 agreement(answer, protocol),
-                Tunnel::new(upgraded),
+                Tunnel::new(upgraded, open),
             ));
         }
         if status.is_client_error() || status.is_server_error() {

@@ -80,7 +80,7 @@ async fn at_shutdown_watches_end_cleanly_and_requests_finish(world: &'static Wor
 }
 
 /// Takes the place of what is there at once, as kubelet does for a Secret.
-fn place(dir: &Path, serving: &Serving) -> TlsFiles {
+pub(crate) fn place(dir: &Path, serving: &Serving) -> TlsFiles {
     let put = |name: &str, content: &str| {
         let path = dir.join(name);
         let new = dir.join(format!("{name}.{}", unique()));
