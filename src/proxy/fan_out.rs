@@ -33,6 +33,7 @@ use super::lease::Lease;
 use super::page::BadPage;
 use super::page::Binding;
 use super::page::Cursor;
+use super::positions::Given;
 use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
@@ -164,19 +165,19 @@ impl Proxy {
                 };
                 let now = presence.scope().generation;
                 if !(complete && one_state) {
-                    positions.on_fan_out_page(&holder, at, &parts, now);
+                    positions.on_fan_out(&holder, at, Given::Page(parts), now);
                     return version;
                 }
                 // Of all pages the first one's version counts, and who asks for a state by its name is told that name.
                 if paged {
-                    positions.on_fan_out_last_page(&holder, at, &parts, now);
+                    positions.on_fan_out(&holder, at, Given::LastPage(parts), now);
                     return version;
                 }
                 let told = match by_name {
                     true => at,
                     false => positions.unparted(&holder, at, now),
                 };
-                positions.on_whole(&holder, told, &parts, now);
+                positions.on_fan_out(&holder, told, Given::Whole(parts), now);
                 told.0.to_string()
             }
         };

@@ -22,6 +22,7 @@ use super::fan_out::Rights;
 use super::fan_out::Streams;
 use super::follow::Follow;
 use super::parts::Parts;
+use super::positions::Given;
 use super::positions::Holder;
 use crate::authn::Failure;
 use crate::body::Body;
@@ -295,12 +296,12 @@ impl State {
                 None
             }
             (Flow::Many(_), Behind::Part(at)) => {
-                positions.on_part(holder, at, now);
+                positions.on_fan_out(holder, at, Given::Part, now);
                 None
             }
             (Flow::Many(many), Behind::Whole(at)) => {
                 let told = positions.unparted(holder, at, now);
-                positions.on_whole(holder, told, &many.parts, now);
+                positions.on_fan_out(holder, told, Given::Whole(Arc::clone(&many.parts)), now);
                 (told != at).then(|| many.machine.bookmark_instead(at, told))?
             }
         }

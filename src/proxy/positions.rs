@@ -47,6 +47,18 @@ pub(super) struct Holder {
     pub(super) now: Now,
 }
 
+/// What a client is given of what is put together from namespaces.
+pub(super) enum Given {
+    /// An event, and perhaps not all before it.
+    Part,
+    /// A page of a list, which has these, and is not the last.
+    Page(Arc<Parts>),
+    /// The last page; those before had others.
+    LastPage(Arc<Parts>),
+    /// Everything up to there, of these.
+    Whole(Arc<Parts>),
+}
+
 impl Holder {
     /// The state of affairs in which something decided for this holder is handed out.
     fn at(&self, generation: Generation) -> Now {
@@ -120,27 +132,18 @@ impl Positions {
         }
     }
 
-    /// A client is about to have an event at `at`, of what is put together from his namespaces. `now` is the generation in
-    /// force now, here and below.
-    pub(super) fn on_part(&self, holder: &Holder, at: Position, now: Generation) {
+    /// A client is about to have something that reaches `at`, of what is put together from his namespaces. `now` is the
+    /// generation in force now, here and below.
+    pub(super) fn on_fan_out(&self, holder: &Holder, at: Position, given: Given, now: Generation) {
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
+        let now = holder.at(now);
         let mut whole = self.whole(holder);
-        whole.on_part(who, kind, at, under, holder.at(now));
-        whole.on_given(&holder.name, kind, at);
-    }
-
-    /// A client is about to have a page of a list at `at`, put together from `parts`.
-    pub(super) fn on_fan_out_page(
-        &self,
-        holder: &Holder,
-        at: Position,
-        parts: &Arc<Parts>,
-        now: Generation,
-    ) {
-        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        let given = (at, Arc::clone(parts));
-        let mut whole = self.whole(holder);
-        whole.on_page(who, kind, given, under, holder.at(now));
+        match given {
+            Given::Part => whole.on_part(who, kind, at, under, now),
+            Given::Page(parts) => whole.on_page(who, kind, (at, parts), under, now),
+            Given::LastPage(parts) => whole.on_last_page(who, kind, (at, parts), under, now),
+            Given::Whole(parts) => whole.on_issued(who, kind, (at, parts), under, now),
+        }
         whole.on_given(&holder.name, kind, at);
     }
 
@@ -149,36 +152,6 @@ impl Positions {
     pub(super) fn unparted(&self, holder: &Holder, at: Position, now: Generation) -> Position {
         let (who, kind) = (&holder.who, &holder.kind.resource);
         self.whole(holder).unparted(who, kind, at, holder.at(now))
-    }
-
-    /// The same of the last page, with what the pages before showed.
-    pub(super) fn on_fan_out_last_page(
-        &self,
-        holder: &Holder,
-        at: Position,
-        parts: &Arc<Parts>,
-        now: Generation,
-    ) {
-        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        let given = (at, Arc::clone(parts));
-        let mut whole = self.whole(holder);
-        whole.on_last_page(who, kind, given, under, holder.at(now));
-        whole.on_given(&holder.name, kind, at);
-    }
-
-    /// A client is about to have everything up to `at` of `parts`.
-    pub(super) fn on_whole(
-        &self,
-        holder: &Holder,
-        at: Position,
-        parts: &Arc<Parts>,
-        now: Generation,
-    ) {
-        let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        let given = (at, Arc::clone(parts));
-        let mut whole = self.whole(holder);
-        whole.on_issued(who, kind, given, under, holder.at(now));
-        whole.on_given(&holder.name, kind, at);
     }
 
     /// What a client holds who comes with `at`; `None` if it must list again.
@@ -393,27 +366,27 @@ mod tests {
         let alice = holder("alice", 1);
         let one = Generation(1);
         let admitted = |holder: &Holder, at| positions.admit_whole(holder, Some(Position(at)));
-        positions.on_fan_out_page(&alice, Position(7), &parts("a"), one);
+        positions.on_fan_out(&alice, Position(7), Given::Page(parts("a")), one);
         assert_eq!(admitted(&alice, 7), None, "a page is no position");
-        positions.on_fan_out_last_page(&alice, Position(7), &parts("b -c"), one);
+        positions.on_fan_out(&alice, Position(7), Given::LastPage(parts("b -c")), one);
         assert_eq!(admitted(&alice, 7), Some(parts("a b -c")));
-        positions.on_fan_out_last_page(&alice, Position(6), &parts("b -c"), one);
+        positions.on_fan_out(&alice, Position(6), Given::LastPage(parts("b -c")), one);
         assert_eq!(admitted(&alice, 6), None, "nobody knows what came before");
         for (who, at) in [(&alice, 6), (&alice, 8), (&holder("bob", 1), 7)] {
             assert_eq!(admitted(who, at), None, "{at}");
         }
         // Another client is given the same position, and more: who comes with it may hold either.
-        positions.on_whole(&alice, Position(7), &parts("a b c"), one);
+        positions.on_fan_out(&alice, Position(7), Given::Whole(parts("a b c")), one);
         assert_eq!(admitted(&alice, 7), Some(parts("a b c -c")));
         // Nothing of an older scope counts, not even if it is handed out again.
         let (later, two) = (holder("alice", 2), Generation(2));
         assert_eq!(admitted(&later, 7), None);
-        positions.on_whole(&later, Position(7), &parts("a"), two);
+        positions.on_fan_out(&later, Position(7), Given::Whole(parts("a")), two);
         assert_eq!(admitted(&later, 7), None);
-        positions.on_whole(&later, Position(9), &parts("a"), two);
+        positions.on_fan_out(&later, Position(9), Given::Whole(parts("a")), two);
         assert_eq!(admitted(&later, 9), Some(parts("a")));
         // One that was made under the old scope and comes late is no position of the new one.
-        positions.on_whole(&alice, Position(11), &parts("a"), two);
+        positions.on_fan_out(&alice, Position(11), Given::Whole(parts("a")), two);
         assert_eq!(admitted(&later, 11), None);
     }
 
@@ -424,8 +397,8 @@ mod tests {
         let resource = &alice.kind.resource;
         let is_part = |at| positions.resumes_a_fan_out(&alice.name, resource, &resuming(at));
         assert!(!is_part("7"));
-        positions.on_part(&alice, Position(7), Generation(1));
-        positions.on_part(&alice, Position(5), Generation(1));
+        positions.on_fan_out(&alice, Position(7), Given::Part, Generation(1));
+        positions.on_fan_out(&alice, Position(5), Given::Part, Generation(1));
         assert!(is_part("7") && is_part("5") && is_part("1"));
         // Above it is what was forwarded.
         assert!(!is_part("8"));
