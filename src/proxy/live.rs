@@ -208,12 +208,13 @@ impl State {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             // Asked before each frame that leaves, so that a frame already read does not outlive what it was read by.
-            if self.is_outdated() {
-                self.scope_changed().await;
-            }
+            // The scope comes after what is waited for, in which it may change.
             if self.watch.exchanges.has_changed().unwrap_or(false) {
                 self.watch.exchanges.mark_unchanged();
                 Box::pin(self.judge_caller()).await;
+            }
+            if self.is_outdated() {
+                self.scope_changed().await;
             }
             if self.expiry.is_elapsed() {
                 self.watch.flow.on_end(End::Credential, &mut self.out);
