@@ -40,6 +40,7 @@ use super::http::Caller;
 use super::kubectl::Kubectl;
 use super::metrics::Scrape;
 use super::people::Person;
+use super::people::unique;
 use super::world::Issuer;
 use super::world::World;
 
@@ -189,6 +190,12 @@ impl Proxy {
                 .ok_or_else(|| refused.text())
         })
         .await;
+        // Where a cluster stands when a proxy starts is no position to watch from (`watch::guard`), and only here does
+        // it stand there until somebody writes.
+        let moved = json!({"metadata": {"labels": {"moved": unique().to_string()}}});
+        world
+            .merge(&format!("/api/v1/namespaces/{}", chart::NAMESPACE), &moved)
+            .await;
         proxy
     }
 
