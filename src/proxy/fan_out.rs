@@ -33,7 +33,6 @@ use super::lease::Lease;
 use super::page::BadPage;
 use super::page::Binding;
 use super::page::Cursor;
-use super::positions::Given;
 use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
@@ -53,6 +52,7 @@ use crate::policy::Cut;
 use crate::policy::From;
 use crate::policy::Legs;
 use crate::policy::Refusal;
+use crate::watch::guard::Given;
 use crate::watch::guard::Position;
 use crate::wire::Layout;
 
@@ -165,19 +165,19 @@ impl Proxy {
                 };
                 let now = presence.scope().generation;
                 if !(complete && one_state) {
-                    positions.on_fan_out(&holder, at, Given::Page(parts), now);
+                    positions.on_fan_out(&holder, (at, Given::Page(parts)), now);
                     return version;
                 }
                 // Of all pages the first one's version counts, and who asks for a state by its name is told that name.
                 if paged {
-                    positions.on_fan_out(&holder, at, Given::LastPage(parts), now);
+                    positions.on_fan_out(&holder, (at, Given::LastPage(parts)), now);
                     return version;
                 }
                 let told = match by_name {
                     true => at,
                     false => positions.unparted(&holder, at, now),
                 };
-                positions.on_fan_out(&holder, told, Given::Whole(parts), now);
+                positions.on_fan_out(&holder, (told, Given::Whole(parts)), now);
                 told.0.to_string()
             }
         };

@@ -22,7 +22,6 @@ use super::fan_out::Rights;
 use super::fan_out::Streams;
 use super::follow::Follow;
 use super::parts::Parts;
-use super::positions::Given;
 use super::positions::Holder;
 use crate::authn::Failure;
 use crate::body::Body;
@@ -34,6 +33,7 @@ use crate::socket::ConnInfo;
 use crate::tenancy::Freshness;
 use crate::tenancy::News;
 use crate::tenancy::Presence;
+use crate::watch::guard::Given;
 use crate::watch::human::Step;
 use crate::watch::machine::End;
 use crate::watch::machine::Watch;
@@ -297,12 +297,12 @@ impl State {
                 None
             }
             (Flow::Many(_), Behind::Part(at)) => {
-                positions.on_fan_out(holder, at, Given::Part, now);
+                positions.on_fan_out(holder, (at, Given::Part), now);
                 None
             }
             (Flow::Many(many), Behind::Whole(at)) => {
                 let told = positions.unparted(holder, at, now);
-                positions.on_fan_out(holder, told, Given::Whole(Arc::clone(&many.parts)), now);
+                positions.on_fan_out(holder, (told, Given::Whole(Arc::clone(&many.parts))), now);
                 (told != at).then(|| many.machine.bookmark_instead(at, told))?
             }
         }

@@ -19,6 +19,7 @@ use crate::policy;
 use crate::reader::ReaderError;
 use crate::tenancy::scope::Generation;
 use crate::watch::guard::Admit;
+use crate::watch::guard::Given;
 use crate::watch::guard::Guard;
 use crate::watch::guard::Mode;
 use crate::watch::guard::Now;
@@ -45,18 +46,6 @@ pub(super) struct Holder {
     pub(super) name: IdentityKey,
     pub(super) kind: KindFacts,
     pub(super) now: Now,
-}
-
-/// What a client is given of what is put together from namespaces.
-pub(super) enum Given {
-    /// An event, and perhaps not all before it.
-    Part,
-    /// A page of a list, which has these, and is not the last.
-    Page(Arc<Parts>),
-    /// The last page; those before had others.
-    LastPage(Arc<Parts>),
-    /// Everything up to there, of these.
-    Whole(Arc<Parts>),
 }
 
 impl Holder {
@@ -117,34 +106,26 @@ impl Positions {
         let Some(at) = seen.resource_version.as_deref().and_then(Position::parse) else {
             return;
         };
-        let (under, now) = (
-            holder.now.generation,
-            Now {
-                generation: now,
-                ..holder.now
-            },
-        );
-        let mut guard = self.guard();
-        if seen.continued {
-            guard.on_page(&holder.who, &holder.kind.resource, (at, ()), under, now);
+        let given = if seen.continued {
+            Given::Page(())
         } else {
-            guard.on_issued(&holder.who, &holder.kind.resource, (at, ()), under, now);
-        }
+            Given::Whole(())
+        };
+        self.on_given(holder, (at, given), now);
     }
 
     /// A client is about to have something that reaches `at`, of what is put together from his namespaces. `now` is the
     /// generation in force now, here and below.
-    pub(super) fn on_fan_out(&self, holder: &Holder, at: Position, given: Given, now: Generation) {
+    pub(super) fn on_fan_out(
+        &self,
+        holder: &Holder,
+        (at, given): (Position, Given<Arc<Parts>>),
+        now: Generation,
+    ) {
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
-        let now = holder.at(now);
         let mut whole = self.whole(holder);
-        match given {
-            Given::Part => whole.on_part(who, kind, at, under, now),
-            Given::Page(parts) => whole.on_page(who, kind, (at, parts), under, now),
-            Given::LastPage(parts) => whole.on_last_page(who, kind, (at, parts), under, now),
-            Given::Whole(parts) => whole.on_issued(who, kind, (at, parts), under, now),
-        }
-        whole.on_given(&holder.name, kind, at);
+        whole.on_given(who, kind, (at, given), under, holder.at(now));
+        whole.on_reached(&holder.name, kind, at);
     }
 
     /// Where a client is to be told that it stands which is about to have everything up to `at`: there, or earlier, if
@@ -193,9 +174,13 @@ impl Positions {
 
     /// A client is about to have an event or bookmark.
     pub(super) fn on_event(&self, holder: &Holder, at: Position, now: Generation) {
+        self.on_given(holder, (at, Given::Whole(())), now);
+    }
+
+    fn on_given(&self, holder: &Holder, given: (Position, Given<()>), now: Generation) {
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
         self.guard()
-            .on_issued(who, kind, (at, ()), under, holder.at(now));
+            .on_given(who, kind, given, under, holder.at(now));
     }
 
     fn guard(&self) -> MutexGuard<'_, Guard> {
@@ -366,27 +351,27 @@ mod tests {
         let alice = holder("alice", 1);
         let one = Generation(1);
         let admitted = |holder: &Holder, at| positions.admit_whole(holder, Some(Position(at)));
-        positions.on_fan_out(&alice, Position(7), Given::Page(parts("a")), one);
+        positions.on_fan_out(&alice, (Position(7), Given::Page(parts("a"))), one);
         assert_eq!(admitted(&alice, 7), None, "a page is no position");
-        positions.on_fan_out(&alice, Position(7), Given::LastPage(parts("b -c")), one);
+        positions.on_fan_out(&alice, (Position(7), Given::LastPage(parts("b -c"))), one);
         assert_eq!(admitted(&alice, 7), Some(parts("a b -c")));
-        positions.on_fan_out(&alice, Position(6), Given::LastPage(parts("b -c")), one);
+        positions.on_fan_out(&alice, (Position(6), Given::LastPage(parts("b -c"))), one);
         assert_eq!(admitted(&alice, 6), None, "nobody knows what came before");
         for (who, at) in [(&alice, 6), (&alice, 8), (&holder("bob", 1), 7)] {
             assert_eq!(admitted(who, at), None, "{at}");
         }
         // Another client is given the same position, and more: who comes with it may hold either.
-        positions.on_fan_out(&alice, Position(7), Given::Whole(parts("a b c")), one);
+        positions.on_fan_out(&alice, (Position(7), Given::Whole(parts("a b c"))), one);
         assert_eq!(admitted(&alice, 7), Some(parts("a b c -c")));
         // Nothing of an older scope counts, not even if it is handed out again.
         let (later, two) = (holder("alice", 2), Generation(2));
         assert_eq!(admitted(&later, 7), None);
-        positions.on_fan_out(&later, Position(7), Given::Whole(parts("a")), two);
+        positions.on_fan_out(&later, (Position(7), Given::Whole(parts("a"))), two);
         assert_eq!(admitted(&later, 7), None);
-        positions.on_fan_out(&later, Position(9), Given::Whole(parts("a")), two);
+        positions.on_fan_out(&later, (Position(9), Given::Whole(parts("a"))), two);
         assert_eq!(admitted(&later, 9), Some(parts("a")));
         // One that was made under the old scope and comes late is no position of the new one.
-        positions.on_fan_out(&alice, Position(11), Given::Whole(parts("a")), two);
+        positions.on_fan_out(&alice, (Position(11), Given::Whole(parts("a"))), two);
         assert_eq!(admitted(&later, 11), None);
     }
 
@@ -397,8 +382,8 @@ mod tests {
         let resource = &alice.kind.resource;
         let is_part = |at| positions.resumes_a_fan_out(&alice.name, resource, &resuming(at));
         assert!(!is_part("7"));
-        positions.on_fan_out(&alice, Position(7), Given::Part, Generation(1));
-        positions.on_fan_out(&alice, Position(5), Given::Part, Generation(1));
+        positions.on_fan_out(&alice, (Position(7), Given::Part), Generation(1));
+        positions.on_fan_out(&alice, (Position(5), Given::Part), Generation(1));
         assert!(is_part("7") && is_part("5") && is_part("1"));
         // Above it is what was forwarded.
         assert!(!is_part("8"));

@@ -80,6 +80,22 @@ pub struct Now {
     pub mode: Mode,
 }
 
+/// What a client was given at a position, and what is to be remembered along with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given<T> {
+    /// Everything up to there: a narrowed list, with its last page if it came in pages; an event or bookmark of a
+    /// narrowed watch.
+    Whole(T),
+    /// A page, with a token, of a narrowed list there: not a position yet.
+    Page(T),
+    /// The last page of a list, if what went along with its other pages counts, too: where those are forgotten it is no
+    /// position.
+    LastPage(T),
+    /// An event of a watch that is put together from several, and perhaps not all before it. Who comes back with it must
+    /// list again, even if others were given all up to there.
+    Part,
+}
+
 /// What is remembered along with a position. Clients of one identity may be given the same position, and not the same
 /// with it.
 pub trait Along {
@@ -179,71 +195,24 @@ impl<T: Along> Guard<T> {
         }
     }
 
-    /// The client was given everything up to `at`: a narrowed list with its last page, an event or bookmark of a
-    /// narrowed watch. `under` is the generation it was judged by.
-    pub fn on_issued(
+    /// The client was given something that reaches `at`. `under` is the generation it was judged by.
+    pub fn on_given(
         &mut self,
         who: &IdentityKey,
         kind: &GroupResource,
-        (at, with): (Position, T),
+        (at, given): (Position, Given<T>),
         under: Generation,
         now: Now,
     ) {
         match self.entry(who, kind, now) {
-            Some(entry) => entry.issue(at, with, under),
-            None => self.unrecorded(kind, at),
-        }
-    }
-
-    /// The same of the last page of a list that was given in pages.
-    pub fn on_last_page(
-        &mut self,
-        who: &IdentityKey,
-        kind: &GroupResource,
-        (at, with): (Position, T),
-        under: Generation,
-        now: Now,
-    ) {
-        match self.entry(who, kind, now) {
-            Some(entry) => entry.issue_last_page(at, with, under),
-            None => self.unrecorded(kind, at),
-        }
-    }
-
-    /// The client was given a page, with a token, of a narrowed list at `at`: not a position yet.
-    pub fn on_page(
-        &mut self,
-        who: &IdentityKey,
-        kind: &GroupResource,
-        (at, with): (Position, T),
-        under: Generation,
-        now: Now,
-    ) {
-        match self.entry(who, kind, now) {
-            Some(entry) => entry.page(at, with, under),
-            None => self.unrecorded(kind, at),
-        }
-    }
-
-    /// The client was given something at `at`, and perhaps not all before it: an event of a watch that is put together
-    /// from several. Who comes back with it must list again, even if others were given all up to there.
-    pub fn on_part(
-        &mut self,
-        who: &IdentityKey,
-        kind: &GroupResource,
-        at: Position,
-        under: Generation,
-        now: Now,
-    ) {
-        match self.entry(who, kind, now) {
-            Some(entry) => entry.part(at, under),
+            Some(entry) => entry.give(at, given, under),
             None => self.unrecorded(kind, at),
         }
     }
 
     /// Something at `at` was given to one of those that `who` stands for, whom nothing is admitted for: how far it went is
     /// all that counts ([`Self::high`]).
-    pub fn on_given(&mut self, who: &IdentityKey, kind: &GroupResource, at: Position) {
+    pub fn on_reached(&mut self, who: &IdentityKey, kind: &GroupResource, at: Position) {
         let now = Now {
             generation: Generation(0),
             mode: Mode::Narrowed,

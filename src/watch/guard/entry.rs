@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Along;
+use super::Given;
 use super::Mode;
 use super::Position;
 use crate::tenancy::scope::Generation;
@@ -103,49 +104,38 @@ impl<T: Along> Entry<T> {
         self.high = self.high.max(at);
     }
 
-    /// A list with its last page, or everything of a watch up to `at`.
-    pub(super) fn issue(&mut self, at: Position, mut with: T, under: Generation) {
+    /// Somebody was given this, which was judged by `under`.
+    pub(super) fn give(&mut self, at: Position, given: Given<T>, under: Generation) {
         if !self.counts(under) {
             self.raise(at);
             return;
         }
         self.high = self.high.max(at);
+        match given {
+            Given::Whole(with) => self.issue(at, with),
+            Given::LastPage(with) => {
+                if self.paged.get(at).is_some() {
+                    self.issue(at, with);
+                }
+            }
+            Given::Page(with) => {
+                self.paged.insert(at, with);
+            }
+            Given::Part => {
+                if let Some(forgotten) = self.parted.insert(at, ()) {
+                    self.blind = self.blind.max(forgotten);
+                    self.issued.remove(forgotten);
+                }
+            }
+        }
+    }
+
+    fn issue(&mut self, at: Position, mut with: T) {
         if let Some(before) = self.paged.get(at) {
             with.join(before);
         }
         if self.may_issue(at) {
             self.issued.insert(at, with);
-        }
-    }
-
-    /// The last page of a list at `at`. Without what its other pages went along with it is no position.
-    pub(super) fn issue_last_page(&mut self, at: Position, with: T, under: Generation) {
-        if self.counts(under) && self.paged.get(at).is_none() {
-            self.high = self.high.max(at);
-        } else {
-            self.issue(at, with, under);
-        }
-    }
-
-    pub(super) fn page(&mut self, at: Position, with: T, under: Generation) {
-        if self.counts(under) {
-            self.high = self.high.max(at);
-            self.paged.insert(at, with);
-        } else {
-            self.raise(at);
-        }
-    }
-
-    /// Somebody was given something at `at`, and perhaps not all before it.
-    pub(super) fn part(&mut self, at: Position, under: Generation) {
-        if self.counts(under) {
-            self.high = self.high.max(at);
-            if let Some(forgotten) = self.parted.insert(at, ()) {
-                self.blind = self.blind.max(forgotten);
-                self.issued.remove(forgotten);
-            }
-        } else {
-            self.raise(at);
         }
     }
 

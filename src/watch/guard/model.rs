@@ -361,18 +361,12 @@ impl Model {
             return Some(());
         }
         let under = Generation(judged.generation);
-        match request {
-            Request::FirstPage(_) => {
-                world
-                    .guard
-                    .on_page(alice, kind, (at(position), ()), under, now)
-            }
-            Request::List(_) | Request::LastPage(..) => {
-                world
-                    .guard
-                    .on_issued(alice, kind, (at(position), ()), under, now)
-            }
-        }
+        let given = match request {
+            Request::FirstPage(_) => Given::Page(()),
+            Request::List(_) | Request::LastPage(..) => Given::Whole(()),
+        };
+        let guard = &mut world.guard;
+        guard.on_given(alice, kind, (at(position), given), under, now);
         Some(())
     }
 
@@ -418,13 +412,9 @@ impl Model {
         if !watch.forwarded {
             let now = Self::now(world);
             let under = Generation(watch.generation);
-            world.guard.on_issued(
-                &self.names.alice,
-                &self.names.kind,
-                (at(world.clock), ()),
-                under,
-                now,
-            );
+            let given = (at(world.clock), Given::Whole(()));
+            let Names { alice, kind, .. } = &self.names;
+            world.guard.on_given(alice, kind, given, under, now);
         }
         Some(())
     }

@@ -208,9 +208,7 @@ impl Model {
             let guard = &mut world.guard;
             guard.unparted(&self.who, &self.kind, at(time), NOW)
         };
-        world
-            .guard
-            .on_issued(&self.who, &self.kind, (told, shown), NOW.generation, NOW);
+        self.give(world, told, Given::Whole(shown));
         clock(told)
     }
 
@@ -243,9 +241,9 @@ impl Model {
             return None;
         }
         client.paging = Some(world.clock);
-        let page = (at(world.clock), Shown([true, false], [false; 2]));
-        let (guard, under) = (&mut world.guard, NOW.generation);
-        guard.on_page(&self.who, &self.kind, page, under, NOW);
+        let page = Given::Page(Shown([true, false], [false; 2]));
+        let now = at(world.clock);
+        self.give(world, now, page);
         Some(())
     }
 
@@ -258,13 +256,13 @@ impl Model {
             has: [0, 1].map(|ns| shown.0[ns].then_some(time)),
             ..Client::default()
         };
-        let page = (at(time), Shown([false, shown.0[1]], [false, shown.1[1]]));
-        let (guard, under) = (&mut world.guard, NOW.generation);
-        if self.caller == Caller::TakesALastPageForTheWhole {
-            guard.on_issued(&self.who, &self.kind, page, under, NOW);
+        let page = Shown([false, shown.0[1]], [false, shown.1[1]]);
+        let page = if self.caller == Caller::TakesALastPageForTheWhole {
+            Given::Whole(page)
         } else {
-            guard.on_last_page(&self.who, &self.kind, page, under, NOW);
-        }
+            Given::LastPage(page)
+        };
+        self.give(world, at(time), page);
         Some(())
     }
 
@@ -343,20 +341,20 @@ impl Model {
 
     /// An event is given out.
     fn part(&self, world: &mut World, time: u8, shown: Shown) {
-        let Self { who, kind, .. } = self;
-        let (guard, under) = (&mut world.guard, NOW.generation);
         match self.caller {
             Caller::ForgetsParts => {}
-            Caller::TakesPartsForTheWhole => {
-                guard.on_issued(who, kind, (at(time), shown), under, NOW);
-            }
+            Caller::TakesPartsForTheWhole => self.give(world, at(time), Given::Whole(shown)),
             Caller::Careful
             | Caller::TellsTheTruth
             | Caller::Guesses
-            | Caller::TakesALastPageForTheWhole => {
-                guard.on_part(who, kind, at(time), under, NOW);
-            }
+            | Caller::TakesALastPageForTheWhole => self.give(world, at(time), Given::Part),
         }
+    }
+
+    fn give(&self, world: &mut World, at: Position, given: Given<Shown>) {
+        let Self { who, kind, .. } = self;
+        let guard = &mut world.guard;
+        guard.on_given(who, kind, (at, given), NOW.generation, NOW);
     }
 
     fn bookmark(&self, world: &mut World, c: usize, ns: usize) -> Option<()> {

@@ -33,14 +33,22 @@ impl One {
         }
     }
 
-    fn issue(&mut self, at: u128, under: Generation) {
+    fn give(&mut self, at: u128, given: Given<()>, under: Generation) {
+        let given = (Position(at), given);
         self.guard
-            .on_issued(&self.who, &self.kind, (Position(at), ()), under, self.now);
+            .on_given(&self.who, &self.kind, given, under, self.now);
+    }
+
+    fn issue(&mut self, at: u128, under: Generation) {
+        self.give(at, Given::Whole(()), under);
     }
 
     fn page(&mut self, at: u128, under: Generation) {
-        self.guard
-            .on_page(&self.who, &self.kind, (Position(at), ()), under, self.now);
+        self.give(at, Given::Page(()), under);
+    }
+
+    fn part(&mut self, at: u128, under: Generation) {
+        self.give(at, Given::Part, under);
     }
 
     fn admit(&mut self, at: u128) -> Admit {
@@ -255,10 +263,6 @@ fn what_others_handed_out_before_the_first_forwarded_answer_is_expired() {
 #[test]
 fn what_is_the_whole_to_one_and_a_part_to_another_is_expired() {
     let mut one = One::new(Mode::Narrowed);
-    let part = |one: &mut One, at, under| {
-        one.guard
-            .on_part(&one.who, &one.kind, Position(at), under, one.now);
-    };
     let unparted = |one: &mut One, at| {
         let at = one
             .guard
@@ -266,7 +270,7 @@ fn what_is_the_whole_to_one_and_a_part_to_another_is_expired() {
         at.0
     };
     one.issue(20, G1);
-    part(&mut one, 20, G1);
+    one.part(20, G1);
     assert_eq!(one.admit(20), Admit::Expired);
     one.issue(20, G1);
     assert_eq!(one.admit(20), Admit::Expired, "whoever is first");
@@ -274,7 +278,7 @@ fn what_is_the_whole_to_one_and_a_part_to_another_is_expired() {
     one.issue(19, G1);
     assert_eq!(one.admit(19), Admit::Pass);
     assert_eq!(unparted(&mut one, 11), 11);
-    part(&mut one, 11, G1);
+    one.part(11, G1);
     assert_eq!(
         unparted(&mut one, 11),
         11,
@@ -282,23 +286,19 @@ fn what_is_the_whole_to_one_and_a_part_to_another_is_expired() {
     );
     // A part of an older scope is no part of this one.
     one.now.generation = G2;
-    part(&mut one, 30, G1);
+    one.part(30, G1);
     assert_eq!(one.floor(), 30);
 }
 
 #[test]
 fn parts_that_are_forgotten_may_be_anywhere_up_to_the_last_of_them() {
     let mut one = One::new(Mode::Narrowed);
-    let part = |one: &mut One, at| {
-        let (who, kind) = (&one.who, &one.kind);
-        one.guard.on_part(who, kind, Position(at), G1, one.now);
-    };
     one.issue(20, G1);
     one.issue(24, G1);
-    part(&mut one, 24);
+    one.part(24, G1);
     assert_eq!(one.admit(24), Admit::Expired, "somebody has a part of it");
     // One more than is remembered.
-    part(&mut one, 26);
+    one.part(26, G1);
     assert_eq!(one.admit(24), Admit::Expired, "and that is not forgotten");
     one.issue(22, G1);
     one.issue(24, G1);
@@ -374,11 +374,11 @@ fn the_entry_used_longest_ago_is_forgotten_and_covered_by_the_base() {
     one.guard.capacity = 2;
     let (bob, carol) = (*identity("bob").key(), *identity("carol").key());
     one.issue(20, G1);
-    one.guard
-        .on_issued(&bob, &one.kind, (Position(21), ()), G1, one.now);
+    let whole = |at| (Position(at), Given::Whole(()));
+    one.guard.on_given(&bob, &one.kind, whole(21), G1, one.now);
     assert_eq!(one.admit(20), Admit::Pass, "and used now");
     one.guard
-        .on_issued(&carol, &one.kind, (Position(22), ()), G1, one.now);
+        .on_given(&carol, &one.kind, whole(22), G1, one.now);
     assert_eq!(one.admit(20), Admit::Pass);
     assert_eq!(
         one.guard
