@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::harness::clock::Steps;
 use crate::harness::http::Answer;
+use crate::harness::http::Events;
 use crate::harness::http::is_expired;
 use crate::harness::kubectl::Version;
 use crate::harness::people::Person;

@@ -17,6 +17,7 @@ use crate::everywhere::keys_of;
 use crate::harness::eventually;
 use crate::harness::http::Answer;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::http::PROTOBUF;
 use crate::harness::http::Stream;
 use crate::harness::http::is_expired;

@@ -17,6 +17,7 @@ use crate::harness;
 use crate::harness::eventually;
 use crate::harness::http::Answer;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::http::is_expired;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;

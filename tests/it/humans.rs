@@ -14,6 +14,7 @@ use crate::everywhere::until_he_lists;
 use crate::everywhere_watches::binding;
 use crate::everywhere_watches::put;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::http::Stream;
 use crate::harness::http::is_expired;
 use crate::harness::kubectl::Running;

@@ -13,6 +13,7 @@ use crate::harness;
 use crate::harness::audit::Entry;
 use crate::harness::eventually;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::people::unique;
 use crate::harness::proxy::Proxy;
 use crate::harness::proxy::Serving;

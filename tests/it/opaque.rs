@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::harness::eventually;
+use crate::harness::http::Events;
 use crate::harness::people::Person;
 use crate::harness::proxy::Mode;
 use crate::harness::proxy::Proxy;

@@ -22,6 +22,7 @@ use crate::harness::DEADLINE;
 use crate::harness::chart;
 use crate::harness::eventually;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::metrics::Scrape;
 use crate::harness::metrics::ask;
 use crate::harness::proxy::Mode;

@@ -1,5 +1,6 @@
 //! Two replicas share nothing: what one handed out, the other does not take for its own.
 
+use crate::harness::http::Events;
 use crate::harness::http::is_expired;
 use crate::harness::proxy::Proxy;
 use crate::harness::proxy::Setup;

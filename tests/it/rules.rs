@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::harness::eventually;
 use crate::harness::http::Answer;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::http::PROTOBUF;
 use crate::harness::http::told;
 use crate::harness::output;

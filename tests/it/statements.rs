@@ -24,6 +24,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::harness::eventually;
+use crate::harness::http::Events;
 use crate::harness::http::is_expired;
 use crate::harness::people::Tenant;
 use crate::harness::proxy::Proxy;

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::harness::eventually;
+use crate::harness::http::Events;
 use crate::harness::kubectl::Kubectl;
 use crate::harness::people::Tenant;
 use crate::harness::proxy::Mode;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::harness::eventually;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::http::is_expired;
 use crate::harness::people::Person;
 use crate::harness::world::World;

@@ -4,6 +4,7 @@ use kube_tenant_proxy::reader;
 use serde_json::Value;
 
 use crate::harness::eventually;
+use crate::harness::http::Events;
 use crate::harness::http::PROTOBUF;
 use crate::harness::http::Stream;
 use crate::harness::http::is_expired;

@@ -19,6 +19,7 @@ use crate::everywhere::key_of;
 use crate::harness::eventually;
 use crate::harness::http::Answer;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::http::PROTOBUF;
 use crate::harness::http::is_expired;
 use crate::harness::http::told;

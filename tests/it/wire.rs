@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::harness::audit::Entry;
 use crate::harness::eventually;
 use crate::harness::http::Caller;
+use crate::harness::http::Events;
 use crate::harness::people::Person;
 use crate::harness::world::Mark;
 use crate::harness::world::World;

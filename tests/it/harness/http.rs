@@ -305,7 +305,41 @@ impl Answer {
     }
 }
 
-/// A watch under way, in JSON.
+/// A watch under way in JSON, whatever carries its events.
+pub trait Events {
+    /// The next event; `None` at the end of the watch.
+    async fn next(&mut self) -> Option<Value>;
+
+    /// Every byte so far.
+    fn text(&self) -> String;
+
+    /// Events up to and with the first that `wanted` is true of.
+    async fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Vec<Value> {
+        let mut events = Vec::new();
+        loop {
+            let event = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("the watch ended with {}", self.text()));
+            let found = wanted(&event);
+            events.push(event);
+            if found {
+                return events;
+            }
+        }
+    }
+
+    /// Everything up to the end.
+    async fn rest(&mut self) -> Vec<Value> {
+        let mut events = Vec::new();
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
+    }
+}
+
+/// One whose events are the lines of an answer.
 pub struct Stream {
     pub status: StatusCode,
     body: Incoming,
@@ -314,8 +348,24 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The next event; `None` at the end of the stream.
-    pub async fn next(&mut self) -> Option<Value> {
+    /// Every byte up to the end, of a stream in any encoding.
+    pub async fn text_to_the_end(&mut self) -> String {
+        loop {
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame())
+                .await
+                .expect("the watch goes on");
+            match frame {
+                Some(frame) => self
+                    .seen
+                    .extend_from_slice(frame.expect("the watch broke off").data_ref().unwrap()),
+                None => return self.text(),
+            }
+        }
+    }
+}
+
+impl Events for Stream {
+    async fn next(&mut self) -> Option<Value> {
         loop {
             let unread = &self.seen[self.read..];
             if let Some(end) = unread.iter().position(|&byte| byte == b'\n') {
@@ -333,48 +383,7 @@ impl Stream {
         }
     }
 
-    /// Events up to and with the first that `wanted` is true of.
-    pub async fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Vec<Value> {
-        let mut events = Vec::new();
-        loop {
-            let event = self
-                .next()
-                .await
-                .unwrap_or_else(|| panic!("the watch ended with {}", self.text()));
-            let found = wanted(&event);
-            events.push(event);
-            if found {
-                return events;
-            }
-        }
-    }
-
-    /// Everything up to the end.
-    pub async fn rest(&mut self) -> Vec<Value> {
-        let mut events = Vec::new();
-        while let Some(event) = self.next().await {
-            events.push(event);
-        }
-        events
-    }
-
-    /// Every byte up to the end, of a stream in any encoding.
-    pub async fn text_to_the_end(&mut self) -> String {
-        loop {
-            let frame = tokio::time::timeout(DEADLINE, self.body.frame())
-                .await
-                .expect("the watch goes on");
-            match frame {
-                Some(frame) => self
-                    .seen
-                    .extend_from_slice(frame.expect("the watch broke off").data_ref().unwrap()),
-                None => return self.text(),
-            }
-        }
-    }
-
-    /// Every byte so far.
-    pub fn text(&self) -> String {
+    fn text(&self) -> String {
         String::from_utf8_lossy(&self.seen).into_owned()
     }
 }

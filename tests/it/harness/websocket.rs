@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::DEADLINE;
 use super::http::Caller;
+use super::http::Events;
 
 /// The key of the example in RFC 6455 §1.3, and what a server makes of it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -80,18 +81,6 @@ impl WebSocketWatch {
         }
     }
 
-    /// The next event, of a watch in JSON; `None` at the end of the watch.
-    pub async fn next(&mut self) -> Option<Value> {
-        match self.next_message().await? {
-            Message::Text(text) => Some(serde_json::from_str(&text).unwrap()),
-            other @ (Message::Binary(_)
-            | Message::Ping(_)
-            | Message::Pong(_)
-            | Message::Close(_)
-            | Message::Frame(_)) => panic!("{other:?} is no JSON"),
-        }
-    }
-
     /// The next event, of a watch in JSON, however long it takes; an error where the connection broke off.
     pub async fn try_next(&mut self) -> Result<Option<Value>, Broken> {
         loop {
@@ -126,40 +115,10 @@ impl WebSocketWatch {
         }
     }
 
-    /// Events up to and with the first that `wanted` is true of.
-    pub async fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Vec<Value> {
-        let mut events = Vec::new();
-        loop {
-            let event = self.next().await;
-            let event = event.unwrap_or_else(|| panic!("the watch ended with {}", self.text()));
-            let found = wanted(&event);
-            events.push(event);
-            if found {
-                return events;
-            }
-        }
-    }
-
-    /// Everything up to the end.
-    pub async fn rest(&mut self) -> Vec<Value> {
-        let mut events = Vec::new();
-        while let Some(event) = self.next().await {
-            events.push(event);
-        }
-        events
-    }
-
     /// Everything up to the end, of a watch in any encoding.
     pub async fn text_to_the_end(&mut self) -> String {
         while self.next_message().await.is_some() {}
         self.text()
-    }
-
-    /// Every byte so far.
-    pub fn text(&self) -> String {
-        let bytes =
-            |message: &Message| String::from_utf8_lossy(&message.clone().into_data()).into_owned();
-        self.seen.iter().map(bytes).collect()
     }
 
     /// Says something to the server.
@@ -172,5 +131,24 @@ impl WebSocketWatch {
         let next = tokio::time::timeout(DEADLINE, self.socket.next()).await;
         next.expect("nothing comes")
             .map(|said| said.expect("the watch broke off"))
+    }
+}
+
+impl Events for WebSocketWatch {
+    async fn next(&mut self) -> Option<Value> {
+        match self.next_message().await? {
+            Message::Text(text) => Some(serde_json::from_str(&text).unwrap()),
+            other @ (Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => panic!("{other:?} is no JSON"),
+        }
+    }
+
+    fn text(&self) -> String {
+        let bytes =
+            |message: &Message| String::from_utf8_lossy(&message.clone().into_data()).into_owned();
+        self.seen.iter().map(bytes).collect()
     }
 }
