@@ -34,6 +34,7 @@ use crate::tenancy::Freshness;
 use crate::tenancy::News;
 use crate::tenancy::Presence;
 use crate::watch::guard::Given;
+use crate::watch::human::Human;
 use crate::watch::human::Step;
 use crate::watch::machine::End;
 use crate::watch::machine::Watch;
@@ -287,13 +288,33 @@ impl State {
     /// A frame is about to go out, `behind` which the client stands. Where that must be another place, the frame to go out
     /// instead.
     fn issue(&self, behind: Behind) -> Option<WireFrame> {
-        let LiveWatch { holder, flow, .. } = &self.watch;
+        let LiveWatch {
+            holder,
+            flow,
+            follow,
+            ..
+        } = &self.watch;
         let positions = &self.watch.proxy.positions;
         let now = self.watch.presence.scope().generation;
+        let human = follow.as_ref().map(|follow| &follow.human);
         match (flow, behind) {
             (Flow::One(_) | Flow::Many(_), Behind::Nothing) => None,
-            (Flow::One(_), Behind::Whole(at) | Behind::Part(at)) => {
+            (Flow::One(_), Behind::Whole(at) | Behind::Part(at))
+                if human.is_some_and(Human::is_between_states) =>
+            {
+                positions.on_reached(holder, at);
+                None
+            }
+            (Flow::One(_), Behind::Whole(at)) => {
                 positions.on_event(holder, at, now);
+                None
+            }
+            // Of the state that a watch begins with. Whoever goes on from the midst of it lacks the rest, as at the API
+            // server; but what a human was given may be taken back, at this very position.
+            (Flow::One(_), Behind::Part(at)) => {
+                if human.is_some() {
+                    positions.on_reached(holder, at);
+                }
                 None
             }
             (Flow::Many(_), Behind::Part(at)) => {

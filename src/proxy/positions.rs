@@ -177,6 +177,12 @@ impl Positions {
         self.on_given(holder, (at, Given::Whole(())), now);
     }
 
+    /// A client is about to have something of `at`, from where it must not go on.
+    pub(super) fn on_reached(&self, holder: &Holder, at: Position) {
+        self.guard()
+            .on_reached(&holder.who, &holder.kind.resource, at);
+    }
+
     fn on_given(&self, holder: &Holder, given: (Position, Given<()>), now: Generation) {
         let (who, kind, under) = (&holder.who, &holder.kind.resource, holder.now.generation);
         self.guard()

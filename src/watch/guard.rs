@@ -210,8 +210,9 @@ impl<T: Along> Guard<T> {
         }
     }
 
-    /// Something at `at` was given to one of those that `who` stands for, whom nothing is admitted for: how far it went is
-    /// all that counts ([`Self::high`]).
+    /// Something of `at` was given, and nothing up to there is admitted any more: the client has a part of what is to be
+    /// seen now and what is to be taken back besides, or `who` stands for several identities, and how far any of them got
+    /// is all that counts ([`Self::high`]).
     pub fn on_reached(&mut self, who: &IdentityKey, kind: &GroupResource, at: Position) {
         let now = Now {
             generation: Generation(0),

@@ -110,6 +110,12 @@ impl Human {
         !self.overflows
     }
 
+    /// Whether its client holds something of one state of affairs and something of another. What it has by then is no
+    /// position: a client that goes on from there would keep what was still to be taken back.
+    pub fn is_between_states(&self) -> bool {
+        self.phase != Phase::Live
+    }
+
     /// From now on the frames are those of another stream, which begins with the present state and marks its end.
     pub fn on_new_stream(&mut self) {
         for held in self.held.values_mut() {
@@ -197,8 +203,8 @@ impl Human {
         }
     }
 
-    /// DELETED of an object he holds, at the version he holds it at: the client does not go on from there, since the guard
-    /// knows it for a position of an older scope.
+    /// DELETED of an object he holds, at the version he holds it at: the client does not go on from there, since that was
+    /// told to the guard when he was given the object, and lies below what counts since.
     fn take_back(&mut self, key: &Key) -> Option<Frame> {
         let held = self.held.remove(key)?;
         let meta = ObjectMeta {

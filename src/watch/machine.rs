@@ -12,6 +12,7 @@ use super::made::ObjectKind;
 use super::made::gone_frame;
 use super::memory::Memory;
 use super::memory::Verdict;
+use super::outbox::Behind;
 use super::outbox::Outbox;
 use super::splice;
 use crate::filter;
@@ -165,11 +166,15 @@ impl Watch {
             EventType::Modified | EventType::Deleted | EventType::Bookmark => self.settled = true,
             EventType::Added | EventType::Error => {}
         }
-        let position = Position::parse(&event.meta.resource_version).filter(|_| self.settled);
+        let behind = match Position::parse(&event.meta.resource_version) {
+            None => Behind::Nothing,
+            Some(at) if self.settled => Behind::Whole(at),
+            Some(at) => Behind::Part(at),
+        };
         match verdict {
             Verdict::Passes | Verdict::Enters => {
                 let frame = self.dress(&event, frame, verdict == Verdict::Enters);
-                out.push(frame, position.into());
+                out.push(frame, behind);
             }
             Verdict::Leaves => {
                 self.hold_header_back(&event, &frame);
@@ -178,7 +183,7 @@ impl Watch {
                 } = &self.view;
                 let cells = self.header.cells();
                 if let Some(frame) = gone_frame(*media, kind, *rows, cells, &event.meta) {
-                    out.push(frame, position.into());
+                    out.push(frame, behind);
                 }
             }
             Verdict::Hidden => self.hold_header_back(&event, &frame),

@@ -26,12 +26,6 @@ pub enum Behind {
     Nothing,
 }
 
-impl From<Option<Position>> for Behind {
-    fn from(whole: Option<Position>) -> Self {
-        whole.map_or(Self::Nothing, Self::Whole)
-    }
-}
-
 /// Frames judged and not yet handed out. A frame is handed out by [`Outbox::pop`]; what is still in here when the scope
 /// changes never leaves.
 #[derive(Debug, Default)]

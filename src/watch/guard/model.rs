@@ -24,7 +24,7 @@ use crate::identity::UserName;
 enum View {
     Shown,
     Hidden,
-    /// Pages of different scopes: no state of affairs looks like this.
+    /// Of different scopes, in pages or in a watch that goes on: no state of affairs looks like this.
     Mixed,
 }
 
@@ -94,6 +94,10 @@ enum Action {
     /// The open watch delivers all there is.
     Event(usize),
     Disconnect(usize),
+    /// The namespace is granted or revoked, and open watches go on, as a human's do.
+    ToggleFollowed,
+    /// A watch that goes on delivers something of the present state, which was written so long ago.
+    Part(usize, u8),
     /// Another replica, which has not heard of own rights yet, narrows a list.
     Elsewhere(usize),
 }
@@ -112,6 +116,8 @@ enum Caller {
     KeepsForwardedWatches,
     /// Takes a position from the start of the process for a fresh one.
     RemembersAFloor,
+    /// Does not tell of what a human is given between two states.
+    ForgetsWhatIsBetweenStates,
 }
 
 pub(super) fn identity(user: &str) -> Identity {
@@ -181,6 +187,12 @@ impl Model {
                 world.generation += 1;
                 self.end_watches(&mut world, false);
             }),
+            Action::ToggleFollowed => spend(&mut world.left[1]).then(|| {
+                world.visible = !world.visible;
+                world.generation += 1;
+                Self::follow_watches(&mut world);
+            }),
+            Action::Part(c, age) => self.part(&mut world, c, age),
             Action::Flip => spend(&mut world.left[2]).then(|| {
                 let forwarded = world.rights;
                 self.end_watches(&mut world, forwarded);
@@ -236,6 +248,33 @@ impl Model {
                 client.holds = None;
             }
         }
+    }
+
+    /// What their clients hold is of the scope before, until the present state has come whole.
+    fn follow_watches(world: &mut World) {
+        let judged = Self::judge(world);
+        for client in &mut world.clients {
+            if let (Some(watch), Some((_, view))) = (&mut client.watch, &mut client.holds) {
+                *watch = judged;
+                *view = View::Mixed;
+                // What it has asked for besides would be another client's.
+                client.request = None;
+            }
+        }
+    }
+
+    fn part(&self, world: &mut World, c: usize, age: u8) -> Option<()> {
+        let client = &mut world.clients[c];
+        let (Some(_), Some((_, View::Mixed))) = (client.watch, client.holds) else {
+            return None;
+        };
+        let written = world.clock.checked_sub(age)?;
+        client.holds = Some((written, View::Mixed));
+        if self.caller != Caller::ForgetsWhatIsBetweenStates {
+            let Names { alice, kind, .. } = &self.names;
+            world.guard.on_reached(alice, kind, at(written));
+        }
+        Some(())
     }
 
     fn restart(&self, world: &mut World) {
@@ -408,6 +447,11 @@ impl Model {
         if position == world.clock {
             return None;
         }
+        // Behind the present state, if that had to come first.
+        let view = match view {
+            View::Mixed => watch.view,
+            View::Shown | View::Hidden => view,
+        };
         world.clients[c].holds = Some((world.clock, view));
         if !watch.forwarded {
             let now = Self::now(world);
@@ -535,6 +579,25 @@ fn no_admitted_resume_misses_a_change_of_scope() {
     let worlds = Model::new(Caller::Careful).explore([2, 2, 0, 0, 0], &lists_and_watches());
     println!("{worlds:?} worlds");
     assert!(worlds.is_ok(), "{worlds:?}");
+}
+
+/// Watches that machines and humans have.
+fn followed() -> Vec<Action> {
+    let mut all = lists_and_watches();
+    all.push(Action::ToggleFollowed);
+    all.extend(for_both(|c| vec![Action::Part(c, 0), Action::Part(c, 1)]));
+    all
+}
+
+#[test]
+fn no_admitted_resume_goes_on_from_between_two_states() {
+    let worlds = Model::new(Caller::Careful).explore([2, 2, 0, 0, 0], &followed());
+    println!("{worlds:?} worlds");
+    assert!(worlds.is_ok(), "{worlds:?}");
+    let found =
+        Model::new(Caller::ForgetsWhatIsBetweenStates).explore([1, 2, 0, 0, 0], &followed());
+    println!("{found:?}");
+    assert!(found.is_err(), "no hole in {found:?} worlds");
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn open(form: Form, rows: RowObjects, held: &[&str]) -> Session {
         outbox: Outbox::new(),
         got: Vec::new(),
         positions: Vec::new(),
+        parts: Vec::new(),
     }
 }
 
