@@ -67,36 +67,36 @@ impl Proxy {
     ) -> OwnRights {
         let recalled = self.recalled(&asking.caller.who, asking.what, catalog);
         if let Some(fresh) = recalled.fresh {
-            self.ask_beside(asking, catalog, scope, &fresh);
+            let Asking { caller, what, .. } = asking;
+            let plan = policy::decide(&caller.who, what, catalog, scope, &fresh);
+            self.ask_beside(asking, plan);
         }
         recalled.usable
     }
 
-    /// Asks again for somebody who watches, if it is time: nobody else may be there to ask.
+    /// Asks again for somebody who watches, if it is time: nobody else may be there to ask. Says whether what he watches
+    /// would be forwarded if it came now: then a list shows more than his watch.
     pub(super) fn ask_for_who_watches(
         self: &Arc<Self>,
         asking: Asking<'_>,
         catalog: &Catalog,
         scope: &Scope,
-    ) {
-        let recalled = self.recalled(&asking.caller.who, asking.what, catalog);
+    ) -> bool {
+        let Asking { caller, what, .. } = asking;
+        let recalled = self.recalled(&caller.who, what, catalog);
         let fresh = recalled.fresh.unwrap_or(recalled.usable);
-        self.ask_beside(asking, catalog, scope, &fresh);
+        let plan = policy::decide(&caller.who, what, catalog, scope, &fresh);
+        let forwards = is_forwarded(&plan);
+        self.ask_beside(asking, plan);
+        forwards
     }
 
-    /// Asks, beside whatever goes on, for what these answers do not say.
-    fn ask_beside(
-        self: &Arc<Self>,
-        asking: Asking<'_>,
-        catalog: &Catalog,
-        scope: &Scope,
-        known: &OwnRights,
-    ) {
-        let Asking { caller, what, .. } = asking;
-        let plan = policy::decide(&caller.who, what, catalog, scope, known);
+    /// Asks, beside whatever goes on, what this plan needs to know.
+    fn ask_beside(self: &Arc<Self>, asking: Asking<'_>, plan: Plan) {
         let Plan::Ask { permit, question } = plan else {
             return;
         };
+        let caller = asking.caller;
         self.answers
             .put_off(caller.who.key(), &question, Instant::now());
         let (proxy, caller, connection) = (Arc::clone(self), caller.clone(), asking.connection);
@@ -134,17 +134,9 @@ impl Proxy {
     ) -> bool {
         let catalog = self.on.catalog.load();
         let own = self.recalled(who, what, &catalog).usable;
-        match policy::decide(who, what, &catalog, scope, &own) {
-            Plan::Forward(_) | Plan::Unreadable(_) => true,
-            Plan::NarrowList { .. }
-            | Plan::NarrowWatch { .. }
-            | Plan::FanOut { .. }
-            | Plan::FanOutWatch { .. }
-            | Plan::UserFirst { .. }
-            | Plan::Ask { .. }
-            | Plan::Refuse(_) => false,
-        }
+        is_forwarded(&policy::decide(who, what, &catalog, scope, &own))
     }
+
     /// Asks `question` as the user and remembers the answer.
     ///
     /// # Errors
@@ -169,6 +161,19 @@ impl Proxy {
         self.answers
             .learn(caller.who.key(), question, yes, Instant::now());
         Ok(())
+    }
+}
+
+fn is_forwarded(plan: &Plan) -> bool {
+    match plan {
+        Plan::Forward(_) | Plan::Unreadable(_) => true,
+        Plan::NarrowList { .. }
+        | Plan::NarrowWatch { .. }
+        | Plan::FanOut { .. }
+        | Plan::FanOutWatch { .. }
+        | Plan::UserFirst { .. }
+        | Plan::Ask { .. }
+        | Plan::Refuse(_) => false,
     }
 }
 

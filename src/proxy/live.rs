@@ -244,7 +244,9 @@ impl State {
                     if self.watch.expires.is_none() || self.is_in_doubt {
                         Box::pin(self.judge_caller()).await;
                     }
-                    self.ask_own_rights();
+                    if self.ask_own_rights() {
+                        self.scope_changed().await;
+                    }
                 }
                 Event::Upstream(leg, Some(Ok(bytes))) => self.read(leg, &bytes),
                 Event::Upstream(_, Some(Err(_)) | None) => {
@@ -388,8 +390,9 @@ impl State {
         }
     }
 
-    /// The watch rests on a *no* for as long as it lasts.
-    fn ask_own_rights(&self) {
+    /// The watch rests on a *no* for as long as it lasts. Says whether there is none any more, which is not always told:
+    /// of two rights that are gained the second one was not refused before.
+    fn ask_own_rights(&self) -> bool {
         let LiveWatch {
             proxy,
             caller,
@@ -403,7 +406,7 @@ impl State {
             connection: *connection,
         };
         let (catalog, scope) = (proxy.on.catalog.load(), self.watch.presence.scope());
-        proxy.ask_for_who_watches(asking, &catalog, &scope);
+        proxy.ask_for_who_watches(asking, &catalog, &scope)
     }
 
     fn judge_facts(&mut self) {

@@ -1,5 +1,7 @@
 //! Watches of namespaces: what changes hands while they are open, and where they may go on after a break.
 
+use std::time::Duration;
+
 use kube_tenant_proxy::reader;
 use serde_json::Value;
 
@@ -11,6 +13,8 @@ use crate::harness::http::is_expired;
 use crate::harness::http::told;
 use crate::harness::people::Person;
 use crate::harness::people::Tenant;
+use crate::harness::proxy::Proxy;
+use crate::harness::proxy::Setup;
 use crate::harness::world::Side;
 use crate::harness::world::World;
 use crate::lists::position_to_watch_from;
@@ -35,6 +39,7 @@ in_both_worlds!(
     who_sees_all_lists_again_from_an_expired_position,
     a_right_to_see_all_widens_a_watch_and_its_end_narrows_it,
     a_right_to_see_all_that_comes_back_ends_a_narrowed_watch,
+    the_first_right_to_see_all_ends_a_narrowed_watch,
 );
 
 async fn watch_from(world: &'static World, person: &Person, position: &str) -> Stream {
@@ -369,6 +374,24 @@ async fn a_right_to_see_all_widens_a_watch_and_its_end_narrows_it(world: &'stati
 }
 
 /// So it is when an API server that has just started refuses for a moment what it allows.
+async fn the_first_right_to_see_all_ends_a_narrowed_watch(world: &'static World) {
+    let tenant = world.tenant(&["dev"]).await;
+    let mut setup = Setup::default();
+    setup.proxy.look = Duration::from_secs(1);
+    let proxy = Proxy::start(world, setup).await;
+    let caller = proxy.caller(&tenant.owner);
+    let position = position_to_watch_from(world, &caller, &tenant).await;
+    let mut watch = caller
+        .watch(&format!("{NAMESPACES}?watch=1&resourceVersion={position}"))
+        .await;
+    viewing(world, &tenant.owner).await;
+    // His *no* to the list is a minute old by then; whether he may watch he was never asked.
+    let events = watch.rest().await;
+    assert!(events.last().is_some_and(is_expired), "{}", watch.text());
+    let all = caller.get(NAMESPACES).await.names();
+    assert!(all.contains(&"kube-system".to_owned()), "{all:?}");
+}
+
 async fn a_right_to_see_all_that_comes_back_ends_a_narrowed_watch(world: &'static World) {
     let tenant = world.tenant(&["dev"]).await;
     let right = viewing(world, &tenant.owner).await;
