@@ -130,6 +130,13 @@ impl Proxy {
             First::Answer(_, response) => return Ok(Some(response)),
         };
         let (head, version) = (first.part.head.clone(), first.version.clone());
+        let is_under_floor = || {
+            self.positions
+                .is_under_floor_of_whole(&holder, version.as_deref())
+        };
+        if page.is_none() && is_under_floor() && exchange.read_consistently() {
+            return Ok(None);
+        }
         let mut merge = Merge::new(first, opener, limit);
         // Until every leg under way has said something, and the beginning is put together, the client is told nothing,
         // so that a failure is his answer.

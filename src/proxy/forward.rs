@@ -58,6 +58,8 @@ impl Proxy {
                 // It continues a store that was expired, and a cache that lags behind may have nothing newer.
                 return Ok(None);
             }
+        } else if self.resumes_a_fan_out(exchange, Verb::List) && exchange.read_consistently() {
+            return Ok(None);
         }
         let lost = self.answers.lost();
         let request = self.authorized(exchange, permit)?;
@@ -106,20 +108,27 @@ impl Proxy {
         let ApiRequest::Resource(request) = exchange.what.as_ref() else {
             return Ok(None);
         };
-        let (name, resource) = (exchange.caller.who.name_key(), &request.resource);
-        if request.verb != Verb::Watch
-            || request.namespace.is_some()
-            || !self
-                .positions
-                .resumes_a_fan_out(name, resource, &exchange.options())
-        {
+        if !self.resumes_a_fan_out(exchange, Verb::Watch) {
             return Ok(None);
         }
         let catalog = self.on.catalog.load_full();
-        match catalog.kind(resource, &request.version) {
+        match catalog.kind(&request.resource, &request.version) {
             None => Ok(None),
             Some(kind) => Ok(Some(expired(exchange.media(kind, true)?))),
         }
+    }
+
+    /// Whether it is a list or watch over all namespaces that continues what had some of them only.
+    fn resumes_a_fan_out(&self, exchange: &Exchange, verb: Verb) -> bool {
+        let ApiRequest::Resource(request) = exchange.what.as_ref() else {
+            return false;
+        };
+        let name = exchange.caller.who.name_key();
+        request.verb == verb
+            && request.namespace.is_none()
+            && self
+                .positions
+                .resumes_a_fan_out(name, &request.resource, &exchange.options())
     }
 
     /// A request with the client's own headers, as far as they may travel.

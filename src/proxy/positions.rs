@@ -19,6 +19,7 @@ use crate::policy;
 use crate::reader::ReaderError;
 use crate::tenancy::scope::Generation;
 use crate::watch::guard::Admit;
+use crate::watch::guard::Along;
 use crate::watch::guard::Given;
 use crate::watch::guard::Guard;
 use crate::watch::guard::Mode;
@@ -91,13 +92,12 @@ impl Positions {
 
     /// Whether nothing may begin at `at`, so that a list answered there had better be asked again.
     pub(super) fn is_under_floor(&self, holder: &Holder, at: Option<&str>) -> bool {
-        match at.and_then(Position::parse) {
-            None => false,
-            Some(at) => self
-                .guard()
-                .floor(&holder.who, &holder.kind.resource, holder.now)
-                .is_some_and(|floor| at <= floor),
-        }
+        is_under_floor(&mut self.guard(), holder, at)
+    }
+
+    /// The same of what is put together.
+    pub(super) fn is_under_floor_of_whole(&self, holder: &Holder, at: Option<&str>) -> bool {
+        is_under_floor(&mut self.whole(holder), holder, at)
     }
 
     /// A client is about to have a list whole, or a page of it. `now` is the generation in force now, which may be past
@@ -156,8 +156,8 @@ impl Positions {
         whole
     }
 
-    /// Whether a watch with these options over all namespaces may go on from a list that had some of them only: then he
-    /// who may see all by now would never hear of the rest. `name` is that of the identity, which may be another one since:
+    /// Whether a request with these options over all namespaces may go on from a list that had some of them only: a watch
+    /// of who may see all by now would never tell him of the rest. `name` is that of the identity, which may be another one since:
     /// a group more shows more.
     pub(super) fn resumes_a_fan_out(
         &self,
@@ -193,6 +193,12 @@ impl Positions {
         // Every method of the guard leaves it whole; a panic elsewhere has not touched it.
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_under_floor<T: Along>(guard: &mut Guard<T>, holder: &Holder, at: Option<&str>) -> bool {
+    let floor = guard.floor(&holder.who, &holder.kind.resource, holder.now);
+    let at = at.and_then(Position::parse);
+    at.zip(floor).is_some_and(|(at, floor)| at <= floor)
 }
 
 impl Proxy {

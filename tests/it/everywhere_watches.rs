@@ -37,6 +37,7 @@ in_both_worlds!(
     bookmarks_are_positions_and_the_last_one_comes_at_the_end,
     nobody_is_told_to_stand_where_another_has_an_event,
     a_namespace_gained_or_lost_ends_it,
+    a_list_of_what_nobody_writes_is_a_position_once_a_change_has_expired_the_last,
     a_right_lost_within_a_namespace_ends_it,
     a_right_gained_within_a_namespace_ends_it,
     where_one_may_list_and_not_watch_the_refusal_is_the_api_servers,
@@ -268,6 +269,38 @@ async fn a_namespace_gained_or_lost_ends_it(world: &'static World) {
     world.set_owners(&tenant, &[&somebody]).await;
     let rest = watch.rest().await;
     assert!(rest.last().is_some_and(is_expired), "{rest:?}");
+}
+
+/// The cache of such a kind stands where the expired list was, and a client lists again from there.
+async fn a_list_of_what_nobody_writes_is_a_position_once_a_change_has_expired_the_last(
+    world: &'static World,
+) {
+    const QUIET: &str = "/api/v1/limitranges";
+    let (tenant, caller, _) = furnished(world, &["a"], Mode::Token).await;
+    let from = |at: &str| format!("{QUIET}?{BOOKMARKS}&resourceVersion={at}");
+    let first = caller.get(QUIET).await.position();
+    let mut watch = caller.watch(&from(&first)).await;
+    let gained = world.namespace_in(&tenant, "z").await;
+    let rest = watch.rest().await;
+    assert!(rest.last().is_some_and(is_expired), "{rest:?}");
+    // The operator's RoleBinding there is another change.
+    eventually(|| async {
+        let there = format!("{NAMESPACES}/{gained}/limitranges");
+        let list = caller.get(&there).await;
+        let may = list.status == StatusCode::OK;
+        may.then_some(()).ok_or_else(|| list.text())
+    })
+    .await;
+    let relist = format!("{QUIET}?resourceVersion={first}");
+    let again = caller.get(&relist).await.position();
+    let mut watch = caller
+        .watch(&format!("{}&timeoutSeconds=1", from(&again)))
+        .await;
+    let rest = watch.rest().await;
+    assert!(
+        !rest.iter().any(is_expired),
+        "{first}, then {again}: {rest:?}"
+    );
 }
 
 /// A RoleBinding of `person` to a Role that lets him list and watch `resource` in `namespace`; its path.

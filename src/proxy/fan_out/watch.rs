@@ -54,6 +54,15 @@ impl Proxy {
         let options = exchange.options();
         let media = exchange.media(&holder.kind, true)?;
         let layout = filter::layout(media).ok_or(Reject::NotAcceptable)?;
+        // As for a watch that is one: a cache may lag behind what expired the store that is continued.
+        if options.send_initial_events == Some(true)
+            && self
+                .positions
+                .is_under_floor_of_whole(&holder, options.resource_version.as_deref())
+            && exchange.read_consistently()
+        {
+            return Ok(None);
+        }
         let resumes = options.resumes_at().map(Position::parse);
         let held = resumes.and_then(|at| self.positions.admit_whole(&holder, at));
         let opener = self.opener(exchange, legs, layout, media);
