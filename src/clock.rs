@@ -38,3 +38,12 @@ impl fmt::Debug for Clock {
         f.write_str("Clock")
     }
 }
+
+/// A number in 0..1, so that what begins together does not ask in step. Without randomness it does; that is no reason to
+/// stop.
+pub fn jitter() -> f64 {
+    let mut byte = [128];
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    let [byte] = byte;
+    f64::from(byte) / 256.0
+}

@@ -25,6 +25,7 @@ use self::schedule::Pace;
 use self::schedule::Schedule;
 use super::keys::Fingerprint;
 use super::keys::KeySet;
+use crate::clock::jitter;
 
 /// How long a request waits for a fetch that may bring its key. A little more than a fetch may take.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -215,14 +216,6 @@ impl Keyring {
     fn lock(&self) -> MutexGuard<'_, Schedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A number in 0..1, so that replicas do not ask in step. Without randomness they do; that is no reason to stop.
-fn jitter() -> f64 {
-    let mut byte = [128];
-    let _ = aws_lc_rs::rand::fill(&mut byte);
-    let [byte] = byte;
-    f64::from(byte) / 256.0
 }
 
 #[cfg(test)]

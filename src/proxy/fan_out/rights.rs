@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 
 use super::leg::Opener;
+use crate::clock::jitter;
 
-/// How often without a sign.
+/// How often without a sign, give or take a fifth.
 const EVERY: Duration = Duration::from_mins(1);
 
 /// After a sign the API server may not have heard of the change yet itself: it is asked twice.
@@ -56,7 +57,7 @@ impl Rights {
         Self {
             opener,
             watched,
-            due: Box::pin(tokio::time::sleep(rest)),
+            due: Box::pin(tokio::time::sleep(about(rest))),
             asked: None,
             again: None,
             rest,
@@ -79,7 +80,7 @@ impl Rights {
     fn rest_until_next(&mut self) {
         let next = self.again.take().unwrap_or_else(|| {
             self.rest = EVERY.min(self.rest * LONGER);
-            Instant::now() + self.rest
+            Instant::now() + about(self.rest)
         });
         self.due.as_mut().reset(next);
     }
@@ -101,6 +102,11 @@ impl Rights {
             self.asking = Some(differs(opener, watched).boxed());
         }
     }
+}
+
+/// Watches that were opened together do not ask together for ever.
+fn about(rest: Duration) -> Duration {
+    rest.mul_f64(0.8 + 0.4 * jitter())
 }
 
 /// Whether some leg's answer is another than `watched` says. No answer is no difference.
