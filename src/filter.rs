@@ -161,6 +161,14 @@ impl ListFilter {
         Self(Machine::Json(Box::new(list)))
     }
 
+    /// [`Seen::noted`] so far.
+    pub fn noted(&self) -> &[ObjectMeta] {
+        match &self.0 {
+            Machine::Json(list) => list.noted(),
+            Machine::Protobuf(_) => &[],
+        }
+    }
+
     /// The list's resourceVersion as soon as it was read: before the items for built-in kinds, after them for custom
     /// resources.
     pub fn resource_version(&self) -> Option<&str> {

@@ -178,6 +178,10 @@ impl JsonList {
         self.notes_names = true;
     }
 
+    pub(super) fn noted(&self) -> &[ObjectMeta] {
+        &self.seen.noted
+    }
+
     pub(super) fn push(&mut self, mut input: &[u8], out: &mut BytesMut) -> Result<(), Broken> {
         // What of this chunk was neither given out nor dropped yet lies before `input`; it is copied only if the chunk
         // ends before it can be judged.

@@ -180,8 +180,12 @@ fn lasts(options: &ListOptions) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-/// What names the objects of a list of metadata that `keep` shows.
-pub(super) async fn noted(mut body: Body, keep: Keep) -> Result<Vec<ObjectMeta>, Reject> {
+/// What names the objects of a list of metadata that `keep` shows. Once these are more than `most` it is not read on.
+pub(super) async fn noted(
+    mut body: Body,
+    keep: Keep,
+    most: usize,
+) -> Result<Vec<ObjectMeta>, Reject> {
     let malformed = |_broken| Reject::Answer(BadAnswer::Malformed);
     let mut filter = ListFilter::for_names(keep);
     let mut unwanted = BytesMut::new();
@@ -189,6 +193,9 @@ pub(super) async fn noted(mut body: Body, keep: Keep) -> Result<Vec<ObjectMeta>,
         if let Some(data) = frame.data_ref() {
             filter.push(data, &mut unwanted).map_err(malformed)?;
             unwanted.clear();
+        }
+        if filter.noted().len() > most {
+            return Ok(filter.noted().to_vec());
         }
     }
     Ok(filter.finish(&mut unwanted).map_err(malformed)?.noted)

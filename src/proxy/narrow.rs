@@ -177,7 +177,8 @@ impl Proxy {
             return Ok(Held::Gone);
         }
         match expected(response, media, false)? {
-            Expected::Answer(_, body) => Ok(Held::Objects(noted(body, keep).await?)),
+            // Where labels decide, all of it must be known.
+            Expected::Answer(_, body) => Ok(Held::Objects(noted(body, keep, usize::MAX).await?)),
             Expected::Refusal(response) => Ok(Held::Refused(response)),
         }
     }

@@ -28,7 +28,7 @@ use crate::wire::object::ObjectMeta;
 use crate::wire::object::Wanted;
 
 /// Most objects remembered of one client, some 200 bytes each. Whoever holds more is told to list again.
-const MAX_HELD: usize = 20_000;
+pub const MAX_HELD: usize = 20_000;
 
 /// The machine.
 #[derive(Debug)]

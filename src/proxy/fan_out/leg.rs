@@ -31,6 +31,7 @@ use crate::upstream::Authorized;
 use crate::upstream::Inbound;
 use crate::upstream::OwnToken;
 use crate::upstream::Upstream;
+use crate::watch::human::MAX_HELD;
 use crate::wire::Layout;
 use crate::wire::object::ObjectMeta;
 
@@ -126,7 +127,7 @@ impl Opener {
             return Ok(None);
         }
         answer::readable(&head, media, false).map_err(Reject::Answer)?;
-        noted(body, Keep::Everything).await.map(Some)
+        noted(body, Keep::Everything, MAX_HELD).await.map(Some)
     }
 
     /// Whether he may now do in leg number `at` what the whole asks for; `None` if nobody says.

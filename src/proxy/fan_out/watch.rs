@@ -36,6 +36,7 @@ use crate::proxy::reject::Reject;
 use crate::tenancy::Presence;
 use crate::watch::guard::Position;
 use crate::watch::human::Human;
+use crate::watch::human::MAX_HELD;
 use crate::watch::made::ObjectKind;
 use crate::watch::merged::Merged;
 use crate::watch::merged::Whole;
@@ -168,7 +169,7 @@ impl Proxy {
 }
 
 /// What a client holds that goes on from a list of `held`, by one list of metadata in each of these namespaces, as himself.
-/// `None` if that can no longer be said.
+/// `None` if that can no longer be said, or is too much to remember.
 async fn held_objects(opener: &Arc<Opener>, held: Option<&Parts>) -> Option<Vec<ObjectMeta>> {
     let Some(held) = held else {
         return Some(Vec::new());
@@ -184,7 +185,8 @@ async fn held_objects(opener: &Arc<Opener>, held: Option<&Parts>) -> Option<Vec<
     let mut objects = Vec::new();
     while let Some(part) = asked.next().await {
         match part {
-            Ok(Some(part)) => objects.extend(part),
+            Ok(Some(part)) if objects.len() + part.len() <= MAX_HELD => objects.extend(part),
+            Ok(Some(_too_many)) => return None,
             Ok(None) => return None,
             Err(reject) => {
                 reject.log();
