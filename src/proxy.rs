@@ -60,7 +60,6 @@ use crate::watch::guard::Mode;
 use access::AccessLine;
 use exchange::Exchange;
 use lease::Lease;
-use lease::Leases;
 use own_rights::Answers;
 use positions::Positions;
 use reject::Reject;
@@ -102,7 +101,6 @@ pub struct Foundations {
 /// The pipeline.
 pub struct Proxy {
     on: Foundations,
-    leases: Leases,
     answers: Answers,
     positions: Arc<Positions>,
     settings: Settings,
@@ -147,7 +145,6 @@ impl Proxy {
     /// A pipeline on these foundations.
     pub fn new(on: Foundations, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
-            leases: Leases::new(on.tenancy.clone()),
             answers: Answers::new(),
             positions: Arc::default(),
             settings,
@@ -202,7 +199,7 @@ impl Proxy {
         line.user(caller.who.user.as_str());
         let what = Arc::new(ApiRequest::parse(&head.method, &head.uri, &head.headers)?);
         line.request(&what);
-        let lease = self.leases.open(&caller.who)?; // register first,
+        let lease = Lease::open(&self.on.tenancy, &caller.who)?; // register first,
         let mut exchange = Exchange::new(caller, what, head, body, connection)?;
         let response = self.settle(&mut exchange, &lease, line).await?; // decide second
         let switch = exchange.switch(&response).map_err(Reject::Answer)?;

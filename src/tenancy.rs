@@ -21,6 +21,7 @@ pub mod sources;
 pub mod subject;
 
 pub use presence::News;
+pub use presence::Open;
 pub use presence::Presence;
 pub use registry::Freshness;
 pub use registry::Settings;

@@ -21,6 +21,7 @@ use super::ask::Asking;
 use super::fan_out::Rights;
 use super::fan_out::Streams;
 use super::follow::Follow;
+use super::lease::Share;
 use super::parts::Parts;
 use super::positions::Holder;
 use crate::authn::Failure;
@@ -98,6 +99,8 @@ pub(super) struct Many {
     pub(super) parts: Arc<Parts>,
     /// Whether he may still watch there, and nowhere else.
     pub(super) rights: Rights,
+    /// Its legs are counted.
+    pub(super) _share: Share,
 }
 
 /// What a watch waits for.

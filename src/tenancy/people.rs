@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::presence::Open;
 use super::presence::Presence;
 use super::scope::Scope;
 use super::subject::Subject;
@@ -33,6 +34,8 @@ pub(super) struct Person {
     /// Says when something that names the identity has changed, even where the scope stays the same: what RBAC allows
     /// within a namespace may not.
     pub(super) stirred: watch::Sender<()>,
+    /// How much is open in its name.
+    pub(super) open: Arc<Open>,
 }
 
 /// The identities present.

@@ -1,6 +1,7 @@
 //! What a request or an open watch holds while it acts in an identity's name.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::watch;
 
@@ -13,6 +14,17 @@ use super::scope::Scope;
 pub struct Presence {
     scope: watch::Receiver<Arc<Scope>>,
     stirred: watch::Receiver<()>,
+    open: Arc<Open>,
+}
+
+/// How much is open in an identity's name. Counted by whoever opens it; it is one count for as long as any of it is open,
+/// since that long the identity is present.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// Requests that are not answered to their last byte.
+    pub requests: AtomicUsize,
+    /// Streams of requests that have several.
+    pub streams: AtomicUsize,
 }
 
 impl Presence {
@@ -20,7 +32,13 @@ impl Presence {
         Self {
             scope: person.scope.subscribe(),
             stirred: person.stirred.subscribe(),
+            open: Arc::clone(&person.open),
         }
+    }
+
+    /// How much is open in the identity's name.
+    pub fn open(&self) -> &Arc<Open> {
+        &self.open
     }
 
     /// The scope in force.

@@ -207,6 +207,7 @@ impl Tenancy {
             who: Arc::clone(who),
             scope: watch::Sender::new(scope),
             stirred: watch::Sender::new(()),
+            open: Arc::default(),
         });
         people.enter(&person, named, now)
     }

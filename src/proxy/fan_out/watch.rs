@@ -25,6 +25,7 @@ use crate::proxy::answer;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::follow::Opened;
 use crate::proxy::follow::Watching;
+use crate::proxy::lease::Share;
 use crate::proxy::live::Flow;
 use crate::proxy::live::Many;
 use crate::proxy::narrow::expired;
@@ -73,6 +74,7 @@ impl Proxy {
         };
         let is_expired =
             resumes.is_some() && (held.is_none() || opener.legs.namespaces().iter().any(unclear));
+        let share = Share::of_streams(presence, opener.legs.namespaces().len())?;
         let opened = match open_all(&opener, held.as_deref(), is_expired).await? {
             Answers::Streams(opened) => opened,
             Answers::Answer(response) => return Ok(Some(Watching::Answer(response))),
@@ -130,6 +132,7 @@ impl Proxy {
             machine,
             parts: Arc::new(parts),
             rights: Rights::new(opener, watched),
+            _share: share,
         }));
         Ok(Some(Watching::Open(Box::new(Opened {
             head: response,

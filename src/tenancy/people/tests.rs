@@ -33,6 +33,7 @@ fn person(text: &str) -> Arc<Person> {
         who: Arc::new(who),
         scope: watch::Sender::new(Arc::new(scope)),
         stirred: watch::Sender::new(()),
+        open: Arc::default(),
     })
 }
 
