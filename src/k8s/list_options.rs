@@ -62,6 +62,17 @@ pub(super) const KNOWN: [&str; 13] = [
 /// Single-valued list parameters that we do not know how to narrow with (KEP-5866).
 pub(super) const SINGLE_BUT_UNKNOWN: [&str; 1] = ["shardSelector"];
 
+/// Where a watch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning<'a> {
+    /// With the present state.
+    State,
+    /// With changes after a resourceVersion.
+    After(&'a str),
+    /// With changes after about now.
+    Now,
+}
+
 impl ListOptions {
     /// # Errors
     /// The 400 `Status` the API server would answer for a bad selector or number. Numbers come first, as they do
@@ -105,11 +116,21 @@ impl ListOptions {
         self.allow_watch_bookmarks || self.send_initial_events.is_some()
     }
 
-    /// The position a watch wants to begin at, if it does not begin with the present state.
-    pub fn resumes_at(&self) -> Option<&str> {
+    /// Where a watch with these options begins (apiserver `pkg/storage/cacher`: unset and `0` send the present state, unless
+    /// `sendInitialEvents` says otherwise).
+    pub fn begins(&self) -> Beginning<'_> {
         match (self.send_initial_events, self.resource_version.as_deref()) {
-            (Some(true), _) | (_, None | Some("0")) => None,
-            (Some(false) | None, Some(at)) => Some(at),
+            (Some(true), _) | (None, None | Some("0")) => Beginning::State,
+            (Some(false), None | Some("0")) => Beginning::Now,
+            (Some(false) | None, Some(at)) => Beginning::After(at),
+        }
+    }
+
+    /// The position a watch wants to go on from, if there is one.
+    pub fn resumes_at(&self) -> Option<&str> {
+        match self.begins() {
+            Beginning::State | Beginning::Now => None,
+            Beginning::After(at) => Some(at),
         }
     }
 

@@ -16,6 +16,7 @@ use super::sight::Sight;
 use crate::catalog::KindFacts;
 use crate::identity::Groups;
 use crate::identity::Identity;
+use crate::k8s::list_options::Beginning;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::ResourceRequest;
@@ -120,7 +121,12 @@ fn narrow(who: &Arc<Identity>, request: &ResourceRequest, kind: &KindFacts, sigh
         None => (filtered(options), sight.keep()),
     };
     let watch = request.verb == Verb::Watch;
-    let takes_back = keep.wanted() == Wanted::Labels || request.is_watched_by_a_human();
+    let by_labels = keep.wanted() == Wanted::Labels;
+    // What its client holds of "now" nobody can tell: it would never be told what moves out of its sight.
+    if watch && by_labels && options.begins() == Beginning::Now {
+        return Plan::Refuse(Refusal::UnknownParameter);
+    }
+    let takes_back = by_labels || request.is_watched_by_a_human();
     let seed = (watch && takes_back)
         .then(|| options.seed())
         .flatten()

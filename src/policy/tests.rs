@@ -690,6 +690,11 @@ fn a_watch_by_labels_begins_with_what_its_client_holds() {
         );
         assert!(plan.ends_with(&format!(" keep any of 2{seed}")), "{plan}");
     }
+    // Of "now" nobody can tell what he holds.
+    for now in ["", "&resourceVersion=0"] {
+        let plan = plan_with_nodes(&alice, &format!("GET {watch}&sendInitialEvents=false{now}"));
+        assert_eq!(plan, "refuse unknown_parameter");
+    }
     let pushed = granted(&[("", "nodes", labelled("a=1"), true)]);
     let nodes = "/api/v1/nodes?labelSelector=a=1";
     let machine = "watch=1&allowWatchBookmarks=true&resourceVersion=7";

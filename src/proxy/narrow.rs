@@ -28,6 +28,7 @@ use crate::body::full;
 use crate::filter;
 use crate::filter::ListFilter;
 use crate::filter::RowObjects;
+use crate::k8s::list_options::Beginning;
 use crate::k8s::list_options::ContinueToken;
 use crate::k8s::list_options::ListOptions;
 use crate::k8s::media::Encoding;
@@ -278,11 +279,8 @@ pub(super) fn rows(options: &ListOptions) -> RowObjects {
 }
 
 fn start(options: &ListOptions) -> Start {
-    match (
-        options.send_initial_events,
-        options.resource_version.as_deref(),
-    ) {
-        (Some(true), _) | (None, None | Some("0")) => Start::State,
-        (Some(false), _) | (None, Some(_)) => Start::Changes,
+    match options.begins() {
+        Beginning::State => Start::State,
+        Beginning::After(_) | Beginning::Now => Start::Changes,
     }
 }

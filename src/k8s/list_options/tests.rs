@@ -108,6 +108,24 @@ fn machines_ask_for_bookmarks_or_initial_events() {
 }
 
 #[test]
+fn a_watch_begins_with_the_state_or_with_changes() {
+    let (at, now) = (Beginning::After("7"), Beginning::Now);
+    for (query, expected) in [
+        ("", Beginning::State),
+        ("resourceVersion=0", Beginning::State),
+        ("resourceVersion=7", at),
+        ("resourceVersion=7&sendInitialEvents=true", Beginning::State),
+        ("resourceVersion=7&sendInitialEvents=false", at),
+        ("resourceVersion=0&sendInitialEvents=false", now),
+        ("sendInitialEvents=false", now),
+    ] {
+        let query = format!("watch=1&resourceVersionMatch=NotOlderThan&{query}");
+        let options = parse(&query).unwrap();
+        assert_eq!(options.begins(), expected, "{query}");
+    }
+}
+
+#[test]
 fn native_tokens_tell_their_resource_version_and_others_do_not() {
     let token = |json: &str| ContinueToken::parse(&URL_SAFE_NO_PAD.encode(json));
     let native = token(r#"{"v":"meta.k8s.io/v1","rv":152,"start":"oil-dev/web\u0000"}"#);
