@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
+use http::header;
 use http_body_util::BodyExt;
 use http_body_util::StreamBody;
 use tokio::sync::watch;
@@ -18,6 +22,7 @@ use super::positions::Holder;
 use super::reject::BadAnswer;
 use super::reject::Reject;
 use crate::body::Body;
+use crate::body::BoxError;
 use crate::k8s::request::ApiRequest;
 use crate::k8s::request::Verb;
 use crate::policy;
@@ -28,6 +33,8 @@ use crate::upstream::Inbound;
 use crate::upstream::Lane;
 use crate::upstream::Switch;
 use crate::watch::guard::Admit;
+use crate::wire::frames::Framing;
+use crate::wire::frames::Seam;
 
 impl Proxy {
     /// Sends the request as the user. `None`: decide again, since he has lost the right to see the whole collection.
@@ -151,8 +158,8 @@ impl Proxy {
     }
 
     /// A forwarded watch of a kind that would be narrowed for others. When the identity's standing or own rights change it
-    /// is decided again, and ends cleanly if it would not be forwarded now: what it has shown is then no position to go
-    /// on from.
+    /// is decided again, and ends where it stands if it would not be forwarded now: what it has shown is then no position
+    /// to go on from.
     fn while_forwarded(
         self: &Arc<Self>,
         exchange: &Exchange,
@@ -163,41 +170,56 @@ impl Proxy {
         let (proxy, what) = (Arc::clone(self), Arc::clone(&exchange.what));
         let who = Arc::clone(&exchange.caller.who);
         let (presence, drain) = (lease.presence.clone(), self.on.drain.clone());
+        let seam = seam(response.headers());
         response.map(|body| {
-            let state = (body, presence, lost);
-            let frames = futures_util::stream::unfold(state, move |(mut body, mut presence, mut lost)| {
-                let (proxy, who, what, drain) = (Arc::clone(&proxy), Arc::clone(&who), Arc::clone(&what), drain.clone());
-                async move {
-                    loop {
-                        tokio::select! {
-                            biased;
-                            _scope = presence.changed() => {}
-                            Ok(()) = lost.changed() => {}
-                            _until = drain.draining() => return None,
-                            frame = body.frame() => return frame.map(|frame| (frame, (body, presence, lost))),
-                        }
-                        if !proxy.would_forward(&who, &what, &presence.scope()) {
-                            return None;
+            let state = (body, seam, presence, lost);
+            let frames = futures_util::stream::unfold(
+                state,
+                move |(mut body, mut seam, mut presence, mut lost)| {
+                    let (proxy, who, what, drain) = (
+                        Arc::clone(&proxy),
+                        Arc::clone(&who),
+                        Arc::clone(&what),
+                        drain.clone(),
+                    );
+                    async move {
+                        loop {
+                            tokio::select! {
+                                biased;
+                                _scope = presence.changed() => {}
+                                Ok(()) = lost.changed() => {}
+                                _until = drain.draining(), if seam.is_between() => return None,
+                                frame = body.frame() => {
+                                    let frame = passed(frame?, &mut seam);
+                                    return Some((frame, (body, seam, presence, lost)));
+                                }
+                            }
+                            if !proxy.would_forward(&who, &what, &presence.scope()) {
+                                return None;
+                            }
                         }
                     }
-                }
-            });
+                },
+            );
             Body::new(StreamBody::new(frames))
         })
     }
 
     /// Any other watch, which at shutdown ends when it has nothing to say: its client comes back to another replica, and
-    /// does not hold this one until it is forced. Its frames are not read, but the API server sends each at once, so a
-    /// silence is between two of them.
+    /// does not hold this one until it is forced.
     fn until_draining(&self, response: Response<Body>) -> Response<Body> {
-        let drain = self.on.drain.clone();
+        let (drain, seam) = (self.on.drain.clone(), seam(response.headers()));
         response.map(|body| {
+            let state = (body, seam, drain);
             let frames =
-                futures_util::stream::unfold((body, drain), |(mut body, drain)| async move {
+                futures_util::stream::unfold(state, |(mut body, mut seam, drain)| async move {
                     tokio::select! {
                         biased;
-                        frame = body.frame() => frame.map(|frame| (frame, (body, drain))),
-                        _until = drain.draining() => None,
+                        frame = body.frame() => {
+                            let frame = passed(frame?, &mut seam);
+                            Some((frame, (body, seam, drain)))
+                        }
+                        _until = drain.draining(), if seam.is_between() => None,
                     }
                 });
             Body::new(StreamBody::new(frames))
@@ -245,6 +267,32 @@ impl Proxy {
             }
         }
     }
+}
+
+/// Where a watch that is passed on may end without half an event at its end.
+fn seam(headers: &HeaderMap) -> Seam {
+    let names = |name, word: &str| {
+        let value = headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok());
+        value.is_some_and(|value| value.contains(word))
+    };
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        Seam::Unknown
+    } else if names(header::CONTENT_TYPE, "protobuf") {
+        Seam::new(Framing::LengthPrefixed)
+    } else {
+        Seam::new(Framing::Json)
+    }
+}
+
+type Passed = Result<http_body::Frame<Bytes>, BoxError>;
+
+fn passed(frame: Passed, seam: &mut Seam) -> Passed {
+    if let Some(data) = frame.as_ref().ok().and_then(http_body::Frame::data_ref) {
+        seam.pass(data);
+    }
+    frame
 }
 
 pub(super) fn is_watch(what: &ApiRequest) -> bool {

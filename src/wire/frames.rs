@@ -194,6 +194,72 @@ impl Frames {
     }
 }
 
+/// Where a stream stands that is passed on unread: between two frames, or within one.
+#[derive(Clone, Debug)]
+pub enum Seam {
+    /// The API server's JSON has newlines between documents and none in them: the last byte tells.
+    Json {
+        /// Whether it was one, or none came yet.
+        between: bool,
+    },
+    /// The lengths are counted.
+    LengthPrefixed {
+        /// As much of the next frame's length as has come.
+        length: Vec<u8>,
+        /// What is still to come of the frame in hand.
+        left: usize,
+    },
+    /// Nobody can tell, as in a stream that is compressed.
+    Unknown,
+}
+
+impl Seam {
+    /// A stream before its first byte.
+    pub fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Json => Self::Json { between: true },
+            Framing::LengthPrefixed => Self::LengthPrefixed {
+                length: Vec::new(),
+                left: 0,
+            },
+        }
+    }
+
+    /// These bytes are passed on.
+    pub fn pass(&mut self, mut bytes: &[u8]) {
+        match self {
+            Self::Unknown => {}
+            Self::Json { between } => {
+                *between = bytes.last().map_or(*between, |last| *last == b'\n')
+            }
+            Self::LengthPrefixed { length, left } => {
+                while !bytes.is_empty() {
+                    let of_frame = (*left).min(bytes.len());
+                    *left -= of_frame;
+                    bytes = bytes.split_at(of_frame).1;
+                    let of_length = bytes.len().min(4 - length.len());
+                    let (head, rest) = bytes.split_at(of_length);
+                    length.extend_from_slice(head);
+                    bytes = rest;
+                    if let Ok(whole) = <[u8; 4]>::try_from(length.as_slice()) {
+                        *left = u32::from_be_bytes(whole) as usize;
+                        length.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the stream may end here.
+    pub fn is_between(&self) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Json { between } => *between,
+            Self::LengthPrefixed { length, left } => length.is_empty() && *left == 0,
+        }
+    }
+}
+
 /// A scanner that reports nothing but where the document begins and ends.
 fn fresh_scanner() -> Scanner {
     let mut scanner = Scanner::new();

@@ -110,3 +110,31 @@ proptest! {
         prop_assert_eq!(cut(Framing::LengthPrefixed, &stream, size).unwrap(), frames);
     }
 }
+
+proptest! {
+    #[test]
+    fn a_seam_is_where_frames_meet_however_they_are_cut(
+        documents in prop::collection::vec("[a-z]{0,9}", 1..5),
+        cuts in prop::collection::vec(1..7usize, 1..40),
+    ) {
+        for framing in [Framing::Json, Framing::LengthPrefixed] {
+            let (mut stream, mut ends) = (Vec::new(), vec![0]);
+            for document in &documents {
+                let document = format!(r#"{{"a":"{document}"}}"#);
+                stream.extend_from_slice(Frame::new(framing, document.as_bytes()).bytes());
+                ends.push(stream.len());
+            }
+            let (mut seam, mut at) = (Seam::new(framing), 0);
+            prop_assert!(seam.is_between());
+            for cut in cuts.iter().cycle() {
+                let to = stream.len().min(at + cut);
+                seam.pass(&stream[at..to]);
+                at = to;
+                prop_assert_eq!(seam.is_between(), ends.contains(&at), "{} of {:?}", at, &ends);
+                if at == stream.len() {
+                    break;
+                }
+            }
+        }
+    }
+}
