@@ -59,11 +59,34 @@ impl Along for Arc<Parts> {
             parts.hidden.extend(other.hidden.iter().cloned());
         }
     }
+
+    fn share(&mut self, known: &Self) {
+        if self == known {
+            self.clone_from(known);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_told_of_two_lists_is_there_once() {
+        let name = |text| Namespace::parse(text).unwrap();
+        let parts = |text| {
+            let mut parts = Parts::default();
+            parts.note(&name(text), true);
+            Arc::new(parts)
+        };
+        let known = parts("a");
+        for (text, once) in [("a", true), ("b", false)] {
+            let mut told = parts(text);
+            told.share(&known);
+            assert_eq!(told, parts(text));
+            assert_eq!(Arc::ptr_eq(&told, &known), once);
+        }
+    }
 
     #[test]
     fn what_some_hold_and_some_do_not_is_unclear() {

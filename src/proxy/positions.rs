@@ -26,8 +26,9 @@ use crate::watch::guard::Mode;
 use crate::watch::guard::Now;
 use crate::watch::guard::Position;
 
-/// Identities times narrowed kinds whose positions are remembered: a few hundred bytes each, 20 KiB at the most. One that
-/// is forgotten costs its clients a relist.
+/// Identities times narrowed kinds whose positions are remembered: a few hundred bytes each, 30 KiB at the most, and of what
+/// is put together the names of its namespaces, once while they stay the same. One that is forgotten costs its clients a
+/// relist.
 const CAPACITY: usize = 16_384;
 
 /// The positions handed out by this replica. `watch::guard` has the rules.

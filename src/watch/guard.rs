@@ -102,6 +102,9 @@ pub enum Given<T> {
 pub trait Along {
     /// The position was given with `other`, too.
     fn join(&mut self, other: &Self);
+
+    /// `known` goes along with a position nearby: what is equal need not be there twice.
+    fn share(&mut self, _known: &Self) {}
 }
 
 impl Along for () {

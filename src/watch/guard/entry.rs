@@ -206,14 +206,20 @@ impl<const N: usize, T> Default for Recent<N, T> {
 
 impl<const N: usize, T: Along> Recent<N, T> {
     /// The position that is forgotten for it, if one is.
-    fn insert(&mut self, at: Position, with: T) -> Option<Position> {
+    fn insert(&mut self, at: Position, mut with: T) -> Option<Position> {
         match self.find(at) {
             Ok(index) => {
                 if let Some((_, known)) = self.ascending.get_mut(index) {
                     known.join(&with);
                 }
             }
-            Err(index) => self.ascending.insert(index, (at, with)),
+            Err(index) => {
+                let before = index.checked_sub(1);
+                if let Some((_, known)) = before.and_then(|before| self.ascending.get(before)) {
+                    with.share(known);
+                }
+                self.ascending.insert(index, (at, with));
+            }
         }
         let forgotten = (self.ascending.len() > N).then(|| self.ascending.pop_front());
         forgotten.flatten().map(|(at, _)| at)
