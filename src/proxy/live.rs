@@ -283,7 +283,7 @@ impl State {
                 Ok(Step::Hold) => {}
                 Err(broken) => {
                     log(&broken);
-                    self.watch.flow.on_end(End::Upstream, &mut self.out);
+                    self.watch.flow.on_end(End::Broken, &mut self.out);
                     return None;
                 }
             }

@@ -48,6 +48,8 @@ pub enum End {
     Drain,
     /// The credential ended: what is still waiting does not leave.
     Credential,
+    /// A frame that waits cannot be given out: nor can what is behind it.
+    Broken,
 }
 
 /// What the client shall see of its stream.
@@ -131,18 +133,15 @@ impl Watch {
 
     /// The watch ends; the client sees a clean end behind the last whole frame.
     pub fn on_end(&mut self, why: End, out: &mut Outbox) {
-        if self.over {
-            return;
-        }
         match why {
-            End::Upstream => {
+            End::Upstream if !self.over => {
                 if let Some(frame) = self.frames.finish() {
                     // What cannot be read is as good as not there: the stream ends before it.
                     let _unreadable = self.on_frame(frame, out).is_err();
                 }
             }
-            End::Drain => {}
-            End::Credential => out.clear(),
+            End::Upstream | End::Drain => {}
+            End::Credential | End::Broken => out.clear(),
         }
         self.finish(out);
     }

@@ -124,13 +124,11 @@ impl Merged {
 
     /// The watch ends, or one of its legs did, which is the same: the others' clients would not notice what it lacks.
     pub fn on_end(&mut self, why: End, out: &mut Outbox) {
-        if self.over {
-            return;
-        }
         match why {
             // So that the client goes on from a position of the whole, and not from the last event it saw.
-            End::Upstream | End::Drain => self.mark_end(out),
-            End::Credential => out.clear(),
+            End::Upstream | End::Drain if !self.over => self.mark_end(out),
+            End::Upstream | End::Drain => {}
+            End::Credential | End::Broken => out.clear(),
         }
         self.finish(out);
     }
