@@ -316,6 +316,13 @@ def a_release_named_after_either_proxy_gives_its_name_to_everything():
 
 
 @test
+def further_arguments_come_behind_the_charts_own_and_so_win():
+    extra = ["--zap-log-level=debug", "--listening-port=9443"]
+    given = arguments(template("--set", f"options.extraArgs={{{','.join(extra)}}}", "--set", f"entra.tenantId={GROUP_ID}"))
+    assert given[-len(extra) :] == extra and "--zap-log-level=info" in given[: -len(extra)], given
+
+
+@test
 def a_release_of_the_incumbents_keeps_the_selector_it_cannot_change():
     selector = one(template(), "Deployment")["spec"]["selector"]["matchLabels"]
     assert selector == {
