@@ -88,6 +88,7 @@ def mistakes_are_refused_with_the_key_in_the_message():
         (["--set", "entra.tenantId=contoso"], "tenantId"),
         (["--set", "ingress.enable=true"], "enable"),
         (["--set", "upstream.impersonate.enabled=yes please"], "enabled"),
+        (["--set", "upstream.impersonate.serviceAccounts=true"], "serviceAccounts"),
     ]
     impossible = [
         (["--set", "entra.cloud=AzureUSGovernmentCloud"], "Set entra.tenantId"),
@@ -97,6 +98,11 @@ def mistakes_are_refused_with_the_key_in_the_message():
         ),
         (["--set", "config.authentication.jwt[0].upstream=impersonate"], "Set upstream.impersonate.enabled=true"),
         (["--set", "upstream.impersonate.extraKeys[0]=kube-tenant-proxy.io/user"], "Take it off the list"),
+        (["--set", "upstream.impersonate.enabled=true"], "no issuer in config.authentication.jwt says upstream: impersonate"),
+        (
+            ["--set", "upstream.impersonate.enabled=true", "--set", f"entra.tenantId={GROUP_ID}"],
+            "no issuer in config.authentication.jwt says upstream: impersonate",
+        ),
     ]
     for settings, expected in wrong + impossible:
         expect_refusal(settings, expected)
@@ -190,21 +196,43 @@ def no_case_grants_a_star_or_a_secret_or_binds_anything_else():
             assert one(documents, "ClusterRoleBinding", name)["roleRef"]["name"] == name
 
 
+ISSUER = "config.authentication.jwt[0]"
+IMPERSONATE = [
+    *("--set", f"{ISSUER}.issuer.url=https://login.example.com", "--set", f"{ISSUER}.issuer.audiences={{a}}"),
+    *("--set", f"{ISSUER}.claimMappings.username.claim=sub", "--set", f"{ISSUER}.claimMappings.username.prefix=a:"),
+    *("--set", f"{ISSUER}.upstream=impersonate", "--set", "upstream.impersonate.enabled=true"),
+]
+
+
 @test
 def impersonating_others_is_a_switch_and_can_be_limited_by_name():
     (case,) = [case for case in CASES if case.name == "impersonate"]
     expected = IMPERSONATE_READER | RULE_STATUS | {
-        ("impersonate", "", "users", "*"),
+        ("impersonate", "", "users", "example:alice"),
+        ("impersonate", "", "users", "example:bob"),
         ("impersonate", "", "groups", "example:tenants"),
         ("impersonate", "", "groups", "example:owners"),
         ("impersonate", "authentication.k8s.io", "uids", "*"),
         ("impersonate", "authentication.k8s.io", "userextras/example.com/department", "*"),
     }
     assert grants(rules(objects(case), OWN)) == expected
-    wide = template("--set", "upstream.impersonate.enabled=true", "--set", "upstream.impersonate.serviceAccounts=true")
     expected = IMPERSONATE_READER | REVIEW_TOKENS | RULE_STATUS
-    expected |= {("impersonate", "", resource, "*") for resource in ("users", "groups", "serviceaccounts")}
-    assert grants(rules(wide, OWN)) == expected
+    expected |= {("impersonate", "", resource, "*") for resource in ("users", "groups")}
+    assert grants(rules(template(*IMPERSONATE), OWN)) == expected
+
+
+@test
+def the_notes_say_what_a_stolen_token_is_worth_where_a_list_is_empty():
+    switch = "upstream.impersonate"
+    for lists, worth in (
+        ([], "the cluster"),
+        (["--set", f"{switch}.users={{a}}"], "the cluster"),
+        (["--set", f"{switch}.groups={{b}}"], "the cluster"),
+        (["--set", f"{switch}.users={{a}}", "--set", f"{switch}.groups={{b}}"], None),
+    ):
+        told = notes(*IMPERSONATE, *lists)
+        assert "WARNING: upstream.impersonate.enabled" in told, lists
+        assert ("Whoever steals its token has the cluster" in told) == bool(worth), lists
 
 
 @test

@@ -417,6 +417,12 @@ def impersonation_that_is_switched_on_stays_within_its_lists():
     account_token()
     listed = ["users[0]=alice", "groups[0]=owners", "extraKeys[0]=example.com/department", "uids=true"]
     switches = [word for item in ["enabled=true", *listed] for word in ("--set", f"upstream.impersonate.{item}")]
+    issuer = {
+        "issuer": {"url": "https://login.example.com", "audiences": ["a"]},
+        "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+        "upstream": "impersonate",
+    }
+    switches += ["--set-json", f"config.authentication.jwt={json.dumps([issuer])}"]
     output([os.environ["HELM4"], "upgrade", NAME, "charts/kube-tenant-proxy", "-n", NAMESPACE, "--reuse-values", *switches])
     alice = (("Impersonate-User", "alice"), ("Impersonate-Group", "owners"))
     whole = (*alice, ("Impersonate-Uid", "1"), ("Impersonate-Extra-example.com%2Fdepartment", "sales"))
