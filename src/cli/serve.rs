@@ -15,6 +15,7 @@ use crate::app;
 use crate::app::Authentication;
 use crate::app::Config;
 use crate::app::ConfigFile;
+use crate::app::SecretName;
 use crate::app::Tls;
 use crate::authn;
 use crate::authn::settings::ClaimNote;
@@ -73,6 +74,10 @@ pub(super) struct Arguments {
         value_name = "FILE"
     )]
     ssl_key_path: PathBuf,
+
+    /// Secret that brings the two files, to be named while they are missing
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    ssl_secret: Option<SecretName>,
 
     /// Make a certificate for these names at each start instead; its CA is written to stdout
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -247,13 +252,14 @@ impl WithoutEffect {
 }
 
 /// What the chart passes with the values it comes with.
-const OF_THE_CHART: [&str; 9] = [
+const OF_THE_CHART: [&str; 10] = [
     "serve",
     "--listening-port=9001",
     "--capsule-configuration-name=default",
     "--enable-ssl=true",
     "--ssl-cert-path=/opt/capsule-proxy/tls.crt",
     "--ssl-key-path=/opt/capsule-proxy/tls.key",
+    "--ssl-secret=capsule-system/capsule-proxy",
     "--metrics-addr=:8080",
     "--probe-addr=:8081",
     "--zap-log-level=info",
@@ -396,10 +402,16 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
             tracing::warn!("--enable-ssl=false: tokens travel in the clear");
             Tls::Plain
         }
-        (true, []) => Tls::Files(TlsFiles {
-            certificate: arguments.ssl_cert_path,
-            key: arguments.ssl_key_path,
-        }),
+        (true, []) => {
+            let files = TlsFiles {
+                certificate: arguments.ssl_cert_path,
+                key: arguments.ssl_key_path,
+            };
+            match arguments.ssl_secret {
+                Some(secret) => Tls::FromSecret(files, secret),
+                None => Tls::Files(files),
+            }
+        }
         (true, names) => {
             let made = self_signed::generate(names)
                 .context("cannot make a certificate for --self-signed")?;

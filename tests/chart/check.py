@@ -286,6 +286,7 @@ def the_walkthrough_gets_the_service_and_the_arguments_it_names():
         given = arguments(documents)
         assert "--oidc-username-claim=unique_name" in given and f"--ignored-user-group={GROUP_ID}" in given
         assert "--ssl-cert-path=/opt/capsule-proxy/tls.crt" in given and not any("--config" in a for a in given)
+        assert "--ssl-secret=capsule-system/capsule-proxy" in given
         (volume,) = pod(documents)["volumes"]
         assert volume == {"name": "certs", "secret": {"secretName": "capsule-proxy", "optional": True}}
 
@@ -341,6 +342,12 @@ def a_release_named_after_either_proxy_gives_its_name_to_everything():
         one(documents, "Service", full)
         one(documents, "Service", f"{full}-metrics-service")
         one(documents, "ClusterRole", f"capsule-proxy:{release}")
+
+
+@test
+def the_proxy_is_told_which_secret_it_waits_for():
+    assert "--ssl-secret=capsule-system/mine" in arguments(template("--set", "options.certificateVolumeName=mine"))
+    assert not any("--ssl-" in argument for argument in arguments(template("--set", "options.enableSSL=false")))
 
 
 @test
