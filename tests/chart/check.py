@@ -98,6 +98,8 @@ def mistakes_are_refused_with_the_key_in_the_message():
         ),
         (["--set", "config.authentication.jwt[0].upstream=impersonate"], "Set upstream.impersonate.enabled=true"),
         (["--set", "upstream.impersonate.extraKeys[0]=kube-tenant-proxy.io/user"], "Take it off the list"),
+        (["--set", "image.repository=projectcapsule/capsule-proxy"], "image.repository=projectcapsule/capsule-proxy is Capsule's proxy"),
+        (["--set", "image.registry=mirror/clastix", "--set", "image.repository=capsule-proxy"], "Set image.registry"),
         (["--set", "upstream.impersonate.enabled=true"], "no issuer in config.authentication.jwt says upstream: impersonate"),
         (
             ["--set", "upstream.impersonate.enabled=true", "--set", f"entra.tenantId={GROUP_ID}"],
