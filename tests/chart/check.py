@@ -360,6 +360,20 @@ def further_arguments_come_behind_the_charts_own_and_so_win():
 
 
 @test
+def names_fit_for_every_release_that_helm_takes():
+    for length in (30, 47, 48, 53):
+        release = "r" * (length - 2) + "-r"
+        services = {d["metadata"]["name"] for d in template(release=release) if d["kind"] == "Service"}
+        assert len(services) == 2 and all(re.fullmatch("[a-z][-a-z0-9]{0,61}[a-z0-9]", name) for name in services), services
+    for key in ("fullnameOverride", "nameOverride"):
+        for wrong in ("Door", "my.door", "-door", "door-", "a" * 64):
+            expect_refusal(["--set", f"{key}={wrong}"], key)
+    digit = run([HELMS["Helm 4"], "template", "2nd-capsule-proxy", str(CHART)])
+    assert digit.returncode != 0 and "Set fullnameOverride" in digit.stderr, digit.stderr
+    one(template("--set", "fullnameOverride=door", release="2nd"), "Service", "door")
+
+
+@test
 def a_release_of_the_incumbents_keeps_the_selector_it_cannot_change():
     selector = one(template(), "Deployment")["spec"]["selector"]["matchLabels"]
     assert selector == {
