@@ -249,6 +249,21 @@ def what_is_switched_off_is_not_asked_for():
 
 
 @test
+def what_is_granted_by_hand_is_printed_by_the_command_in_the_notes():
+    values = {"rbac": {"enabled": False}, "serviceAccount": {"name": "door"}, "options": {"ruleStatus": False}}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "values.yaml"
+        path.write_text(yaml.safe_dump(values))
+        (command,) = re.findall(r"^ *(helm template .* -s templates/rbac.yaml)$", notes("-f", str(path)), re.MULTILINE)
+        given = command.replace("<chart>", str(CHART)).replace("<your values>", str(path)).split()[1:]
+        for helm in HELMS.values():
+            printed = parse(output([helm, *given]))
+            assert grants(rules(printed, OWN)) == IMPERSONATE_READER | REVIEW_TOKENS
+            subjects = one(printed, "ClusterRoleBinding", OWN)["subjects"]
+            assert subjects == [{"kind": "ServiceAccount", "name": "door", "namespace": "capsule-system"}]
+
+
+@test
 def kinds_that_rules_show_are_named_one_by_one():
     assert grants(rules(template("--set", "rbac.reader.proxySettings=false"), READS)) == READER
     kind = "rbac.reader.clusterResources[0]"
