@@ -142,6 +142,7 @@ def a_network_policy_lets_users_in_and_the_proxy_out_and_names_each_port_of_the_
 
 NODE_PORT = ["--set", "service.type=NodePort"]
 PER_NODE = ["--set", "kind=DaemonSet", "--set", "daemonset.hostPort=true"]
+HOST_NETWORK = ["--set", "kind=DaemonSet", "--set", "daemonset.hostNetwork=true"]
 LOAD_BALANCER = ["--set", "service.type=LoadBalancer"]
 
 
@@ -162,9 +163,8 @@ def the_kubeconfigs_server_is_where_users_come_in():
 @test
 def the_notes_warn_of_a_certificate_without_a_name_outside():
     warning = "WARNING: it names nothing outside the cluster"
-    host_network = ["--set", "kind=DaemonSet", "--set", "daemonset.hostNetwork=true"]
     by_cert_manager = ["--set", "certManager.generateCertificates=true"]
-    for settings in (LOAD_BALANCER, NODE_PORT, PER_NODE, host_network, [*LOAD_BALANCER, *by_cert_manager]):
+    for settings in (LOAD_BALANCER, NODE_PORT, PER_NODE, HOST_NETWORK, [*LOAD_BALANCER, *by_cert_manager]):
         assert warning in notes(*settings), settings
         for names in (["--set", "options.additionalSANs={proxy.example.com}"], INGRESS):
             assert warning not in notes(*settings, *names), (settings, names)
@@ -187,9 +187,28 @@ def the_command_for_an_own_certificate_has_the_keys_that_are_read():
 
 
 @test
+def what_an_exposure_forbids_is_free_elsewhere():
+    for settings in (
+        ["--set", "options.listeningPort=443"],
+        [*PER_NODE, "--set", "options.listeningPort=443", "--set", "hostUsers=false"],
+        ["--set", "daemonset.hostNetwork=true", "--set", "hostUsers=false"],
+        ["--set-string", "service.port=443", "--set", "service.portName=kubernetes-prox"],
+    ):
+        template(*settings)
+
+
+@test
 def an_exposure_that_cannot_work_is_refused():
     plain = ["--set", "options.enableSSL=false"]
     for settings, message in (
+        (["--set", "options.listeningPort=8080"], "options.listeningPort=8080 is taken: the pod has its metrics there"),
+        (["--set", "options.listeningPort=8081"], "options.listeningPort=8081 is taken: the pod has its probes there"),
+        ([*HOST_NETWORK, "--set", "options.listeningPort=443"], "below 1024 only root may take it"),
+        ([*HOST_NETWORK, "--set", "hostUsers=false"], "hostUsers=false gives the pod users of its own"),
+        (["--set", "service.portName=kubernetes-proxy"], "service.portName=kubernetes-proxy is longer than the 15 characters"),
+        (["--set-string", "service.port=70000"], "service.port=70000 is no port"),
+        (["--set-string", "service.port=0"], "service.port=0 is no port"),
+        (["--set-string", "service.nodePort=65536"], "service.nodePort=65536 is no port"),
         (["--set", "ingress.enabled=true"], "Set ingress.hosts[0].host"),
         ([*PASSED, *plain], "Set options.enableSSL=true"),
         ([*INGRESS, "--set", "ingress.hosts[0].paths[0]=api"], "paths"),
