@@ -88,6 +88,13 @@ def mistakes_are_refused_with_the_key_in_the_message():
         (["--set", "entra.tenantId=contoso"], "tenantId"),
         (["--set", "ingress.enable=true"], "enable"),
         (["--set", "upstream.impersonate.enabled=yes please"], "enabled"),
+        (["--set", "config.authentcation.jwt[0].upstream=token"], "authentcation"),
+        (["--set", "config.authentication.tokenReview.enable=false"], "enable"),
+        (["--set", "config.authentication.jwt[0].issuer.uri=https://login.example.com"], "uri"),
+        (["--set", "config.authentication.jwt[0].claimMappings.username.expression=claims.sub"], "expression"),
+        (["--set", "config.authentication.jwt[0].entra.tenant=a"], "tenant"),
+        (["--set", "config.authentication.jwt[0].upstream=impersonated"], "upstream"),
+        (["--set", "config.authentication.anonymous.enabled=true"], "enabled"),
         (["--set", "upstream.impersonate.serviceAccounts=true"], "serviceAccounts"),
     ]
     impossible = [
@@ -98,6 +105,8 @@ def mistakes_are_refused_with_the_key_in_the_message():
         ),
         (["--set", "config.authentication.jwt[0].upstream=impersonate"], "Set upstream.impersonate.enabled=true"),
         (["--set", "upstream.impersonate.extraKeys[0]=kube-tenant-proxy.io/user"], "Take it off the list"),
+        (["--set", "config.authentication.tokenReview.enabled=false"], "lets nobody log in, since no issuer is named either"),
+        (["--set", "config.kind=AuthenticationConfiguration", "--set", f"entra.tenantId={GROUP_ID}"], "entra.tenantId cannot be added"),
         (["--set", "image.repository=projectcapsule/capsule-proxy"], "image.repository=projectcapsule/capsule-proxy is Capsule's proxy"),
         (["--set", "image.registry=mirror/clastix", "--set", "image.repository=capsule-proxy"], "Set image.registry"),
         (["--set", "upstream.impersonate.enabled=true"], "no issuer in config.authentication.jwt says upstream: impersonate"),
@@ -240,7 +249,7 @@ def the_notes_say_what_a_stolen_token_is_worth_where_a_list_is_empty():
 @test
 def what_is_switched_off_is_not_asked_for():
     quiet = template("--set", "options.roleBindingReflector=false", "--set", "config.authentication.tokenReview.enabled=false",
-                     "--set", "options.ruleStatus=false")
+                     "--set", "options.ruleStatus=false", "--set", f"entra.tenantId={GROUP_ID}")
     assert grants(rules(quiet, OWN)) == IMPERSONATE_READER
     assert grants(rules(quiet, READS)) == {grant for grant in READER | OFFERED if grant[2] != "rolebindings"}
     assert {"--enable-reflector=false", "--rule-status=false"} <= set(arguments(quiet))
@@ -417,6 +426,27 @@ def the_configuration_file_is_what_the_values_say():
 
 
 @test
+def the_notes_say_who_checks_whose_tokens():
+    url = "https://login.example.com"
+    issuer = {"issuer": {"url": url, "audiences": ["a"]}, "claimMappings": {"username": {"claim": "sub", "prefix": ""}}}
+    entra, other = ["--set", f"entra.tenantId={GROUP_ID}"], ["--set-json", f"config.authentication.jwt={json.dumps([issuer | {'upstream': 'token'}])}"]
+    pasted = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration", "jwt": [issuer]}
+    directory, by_url = f"Of the Entra directory {GROUP_ID}: checked by the proxy", f"Of {url}: checked by the proxy"
+    others, hint, refused = "All others are checked by the API server", "On AKS, entra.tenantId=", "All others are refused"
+    off = ["--set", "config.authentication.tokenReview.enabled=false"]
+    for settings, said in (
+        ([], {hint}),
+        (entra, {directory, others}),
+        (other, {by_url, others}),
+        ([*entra, *other], {directory, by_url, others}),
+        ([*entra, *other, *off], {directory, by_url, refused}),
+        (["--set-json", f"config={json.dumps(pasted)}"], {by_url, others}),
+    ):
+        told = notes(*settings)
+        assert {words for words in (directory, by_url, others, hint, refused) if words in told} == said, (settings, told)
+
+
+@test
 def the_chart_can_be_part_of_another():
     with tempfile.TemporaryDirectory() as directory:
         parent = Path(directory) / "parent"
@@ -492,6 +522,8 @@ def values_and_schema_agree():
     jsonschema.Draft7Validator(SCHEMA).validate(values)
     for path, schema in properties(SCHEMA):
         node, dead = values, False
+        if path[0] == "config" and path != ("config",):
+            continue  # a file, of which values.yaml has none
         for depth, key in enumerate(path):
             described = dict(properties(SCHEMA))[path[: depth + 1]]["description"]
             dead = dead or described.startswith("Accepted")
