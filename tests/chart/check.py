@@ -407,11 +407,32 @@ def a_release_of_the_incumbents_keeps_the_selector_it_cannot_change():
     }
 
 
+OWN_LABELS = [rf"app\.kubernetes\.io/{name}=other" for name in ("name", "instance", "component", "managed-by")]
+
+
+class Strict(yaml.SafeLoader):
+    """YAML in which no key of a map may stand twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key stands twice: {sorted(keys)}"
+        return super().construct_mapping(node, deep)
+
+
 @test
 def no_label_of_the_values_takes_an_object_from_its_selectors_or_from_helm():
-    settings = [r"service.labels.app\.kubernetes\.io/instance=other", r"service.labels.app\.kubernetes\.io/managed-by=other"]
-    labels = one(template(*(word for s in [*settings, "service.labels.team=a"] for word in ("--set", s))), "Service", "capsule-proxy")
-    assert labels["metadata"]["labels"] == one(template(), "Service", "capsule-proxy")["metadata"]["labels"] | {"team": "a"}
+    sections = ("service.labels", "podLabels", "rbac.labels")
+    settings = [f"{section}.{label}" for section in sections for label in (*OWN_LABELS, "team=a")]
+    given = [word for setting in settings for word in ("--set", setting)]
+    for helm in HELMS:
+        # Read strictly: a key that stands twice is an error to the API server.
+        text = output([HELMS[helm], "template", "capsule-proxy", str(CHART), "-n", "capsule-system", *given])
+        documents, without = [d for d in yaml.load_all(text, Loader=Strict) if d], template(helm=helm)
+        for kind, name in (("Service", "capsule-proxy"), ("ClusterRole", OWN), ("ClusterRoleBinding", READS)):
+            usual = one(without, kind, name)["metadata"]["labels"]
+            assert one(documents, kind, name)["metadata"]["labels"] == usual | {"team": "a"}, (helm, kind)
+        pods = [one(d, "Deployment")["spec"]["template"]["metadata"]["labels"] for d in (documents, without)]
+        assert pods[0] == pods[1] | {"team": "a"}, helm
 
 
 @test
