@@ -1,5 +1,6 @@
 """Where the certificate comes from, with cert-manager and without, on an empty cluster and on one with a past."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -88,6 +89,19 @@ def the_mode_of_the_certificate_is_the_first_that_applies():
     ):
         found = mode(*installed(settings, *there, helms=["Helm 4"]))
         assert found == expected, f"{settings}, {[d['kind'] for d in there]}: {found}, not {expected}"
+
+
+@test
+def a_certificates_further_names_are_hosts_and_nothing_else():
+    good = ["proxy.example.com", "*.example.com", "localhost", "Proxy.Example.com", "192.0.2.10", "2001:db8::10", "::1", "1:2:3:4:5:6:7:8"]
+    settings = ["--set-json", f"options.additionalSANs={json.dumps(good)}"]
+    for helm in HELMS:
+        one(template(*settings, helm=helm), "Secret")
+    for wrong in (
+        *("https://proxy.example.com", "proxy.example.com:443", "proxy.example.com/", "[2001:db8::10]", "192.0.2.10:443", "192.0.2.300"),
+        *("192.0.2", "proxy..example.com", "-a", "a_b", "*", "a.*.example.com", "1:2:3", "1:::2", "fe80::1%eth0", "a b", "a,b"),
+    ):
+        expect_refusal(["--set-json", f"options.additionalSANs={json.dumps([wrong])}"], f"options.additionalSANs[0]={wrong} is no DNS name")
 
 
 @test
