@@ -282,6 +282,14 @@ def kinds_that_rules_show_are_named_one_by_one():
     for group, resource in [("*", "gatewayclasses"), ("gateway.networking.k8s.io", "*"), ("", "secrets"), ("", "pods/log")]:
         wrong = ["--set-json", f'{kind}={{"apiGroups": ["{group}"], "resources": ["{resource}"]}}']
         expect_refusal(wrong, "clusterResources")
+    for group, resource in [
+        *(("", "configmaps"), ("", "pods"), ("", "gatewayclasses"), ("apps", "deployments"), ("batch", "jobs"), ("policy", "poddisruptionbudgets")),
+        *(("autoscaling", "horizontalpodautoscalers"), ("networking.k8s.io", "ingresses"), ("rbac.authorization.k8s.io", "roles")),
+    ]:
+        wrong = ["--set-json", f'{kind}={{"apiGroups": ["{group}"], "resources": ["{resource}"]}}']
+        expect_refusal(wrong, f'names {resource} of the API group "{group}", which is no cluster-scoped kind')
+    for group, resource in [("", "nodes"), ("rbac.authorization.k8s.io", "clusterroles"), ("networking.k8s.io", "servicecidrs")]:
+        template("--set-json", f'{kind}={{"apiGroups": ["{group}"], "resources": ["{resource}"]}}')
 
 
 @test
