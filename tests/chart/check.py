@@ -105,6 +105,8 @@ def mistakes_are_refused_with_the_key_in_the_message():
         ),
         (["--set", "config.authentication.jwt[0].upstream=impersonate"], "Set upstream.impersonate.enabled=true"),
         (["--set", "upstream.impersonate.extraKeys[0]=kube-tenant-proxy.io/user"], "Take it off the list"),
+        (["--set", r"options.ignoredUserGroups[0]=a\,b"], "options.ignoredUserGroups[0]=a,b holds a comma"),
+        (["--set", r"options.ignoredUsernames[0]=CN=a\,O=b"], "options.ignoredUsernames[0]=CN=a,O=b holds a comma"),
         (["--set", "config.authentication.tokenReview.enabled=false"], "lets nobody log in, since no issuer is named either"),
         (["--set", "config.kind=AuthenticationConfiguration", "--set", f"entra.tenantId={GROUP_ID}"], "entra.tenantId cannot be added"),
         (["--set", "image.repository=projectcapsule/capsule-proxy"], "image.repository=projectcapsule/capsule-proxy is Capsule's proxy"),
@@ -413,6 +415,21 @@ def a_release_of_the_incumbents_keeps_the_selector_it_cannot_change():
         "app.kubernetes.io/instance": "capsule-proxy",
         "app.kubernetes.io/component": "proxy",
     }
+
+
+@test
+def annotations_for_every_object_reach_every_object():
+    for case in CASES:
+        if case.script:
+            continue
+        mark = ["--set", "customAnnotations.team=a", "--set", r"customAnnotations.helm\.sh/hook=other"]
+        for document in template("-f", str(case.values), *mark):
+            name = f"{case.name}, {document['kind']} {document['metadata']['name']}"
+            if document["metadata"]["name"] == "capsule-proxy-extra":
+                continue  # the values' own, from extraManifests
+            assert document["metadata"]["annotations"]["team"] == "a", name
+            if document["kind"] in ("Secret", "Pod"):
+                assert document["metadata"]["annotations"]["helm.sh/hook"] != "other", name
 
 
 OWN_LABELS = [rf"app\.kubernetes\.io/{name}=other" for name in ("name", "instance", "component", "managed-by")]
