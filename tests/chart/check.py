@@ -590,7 +590,7 @@ def chart_crate_and_image_carry_one_version():
 
 
 # The tests of what is optional stand beside this file.
-for part in ("certificates", "exposure", "operation", "policy"):
+for part in ("certificates", "exposure", "operation", "takeover", "policy"):
     importlib.import_module(part)
 
 run_all()
