@@ -248,6 +248,41 @@ def the_notes_say_what_a_stolen_token_is_worth_where_a_list_is_empty():
         assert ("Whoever steals its token has the cluster" in told) == bool(worth), lists
 
 
+PODS = 'upstream.impersonate.constrainedTo[0]={"apiGroups": [""], "resources": ["pods", "pods/log"], "verbs": ["get", "list"]}'
+
+
+@test
+def constrained_impersonation_grants_no_plain_right_and_names_what_it_is_for():
+    further = ["--set", "upstream.impersonate.extraKeys={example.com/team}", "--set", "upstream.impersonate.uids=true"]
+    documents = template(*IMPERSONATE, "--set-json", PODS, *further)
+    urls = [rule for rule in rules(documents, OWN) if "nonResourceURLs" in rule]
+    assert [rule["verbs"] for rule in urls] == [["impersonate-on:user-info:get"]]
+    given = grants([rule for rule in rules(documents, OWN) if rule not in urls]) - RULE_STATUS - REVIEW_TOKENS
+    assert {grant for grant in given if grant[0] == "impersonate"} == IMPERSONATE_READER
+    own = "authentication.k8s.io"
+    assert {grant for grant in given if grant[0] == "impersonate:user-info"} == {
+        ("impersonate:user-info", own, resource, "*") for resource in ("users", "groups", "uids", "userextras/example.com/team")
+    }
+    on = {(verb.removeprefix("impersonate-on:user-info:"), resource) for verb, _, resource, _ in given if verb.startswith("impersonate-on:")}
+    reviews = {("create", f"selfsubject{kind}") for kind in ("reviews", "accessreviews", "rulesreviews")}
+    assert on == reviews | {(verb, resource) for verb in ("get", "list") for resource in ("pods", "pods/log")}
+    told = notes(*IMPERSONATE, "--set-json", PODS)
+    for words in ("has the cluster", "system:masters included"):
+        assert words not in told, told
+    assert "may do that as anybody who may" in told and "Before Kubernetes 1.36" in told
+    entra = {"entra": {"tenantId": GROUP_ID}, "upstream": "impersonate"}
+    mapped = entra | {"claimMappings": {"extra": [{"key": "oid", "claim": "oid"}]}}
+    for settings, message in (
+        ([*IMPERSONATE, "--set", "upstream.impersonate.extraKeys={oid}"], "upstream.impersonate.extraKeys[0] is oid"),
+        (["--set-json", f"{ISSUER}={json.dumps(entra)}"], "Set claimMappings.extra: [] there"),
+        (["--set-json", f"{ISSUER}={json.dumps(mapped)}", "--set", f"entra.tenantId={GROUP_ID}"], f"{ISSUER}.claimMappings.extra has oid"),
+    ):
+        expect_refusal([*settings, "--set", "upstream.impersonate.enabled=true", "--set-json", PODS], message)
+    for key in ("apiGroups", "resources", "verbs"):
+        whole = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]} | {key: ["*"]}
+        expect_refusal([*IMPERSONATE, "--set-json", f"upstream.impersonate.constrainedTo[0]={json.dumps(whole)}"], "constrainedTo")
+
+
 @test
 def what_is_switched_off_is_not_asked_for():
     quiet = template("--set", "options.roleBindingReflector=false", "--set", "config.authentication.tokenReview.enabled=false",
