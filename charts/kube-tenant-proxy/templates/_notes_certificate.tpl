@@ -20,10 +20,11 @@ Certificate
   WARNING: the certificate was made earlier and lacks {{ join ", " . }}. A new one has a new CA, which every user then
   needs: kubectl -n {{ $ns }} delete secret {{ $secret }}, and upgrade again.
 {{- end }}
+{{- $names = concat $names $there }}
 {{- else }}
   It is good for {{ join ", " $names }}.
 {{- end }}
-{{- include "ktp.notes.names" . }}
+{{- include "ktp.notes.names" (list . $names) }}
 {{- else if eq $mode "cert-manager" }}
 {{- $issuer := include "ktp.certManager.issuer" . | fromYaml }}
   By cert-manager, in the Secret {{ $secret }}, signed by the {{ $issuer.kind }} {{ $issuer.name }}, and renewed while the proxy runs.
@@ -33,7 +34,7 @@ Certificate
   Users need the CA of that issuer, unless their machines trust it already.
 {{- end }}
   It is good for {{ join ", " (include "ktp.certificate.names" . | fromYaml).names }}.
-{{- include "ktp.notes.names" . }}
+{{- include "ktp.notes.names" (list . (include "ktp.certificate.names" . | fromYaml).names) }}
 {{- $live := include "ktp.certManager.live" . | fromYaml }}
 {{- $before := dig "spec" "issuerRef" "name" "" $live }}
 {{- if and $before (ne $before $issuer.name) }}
@@ -67,11 +68,16 @@ Certificate
 {{- end }}
 {{- end -}}
 
-{{/* What is wrong with a certificate made here or by cert-manager where users come from outside and it names none of that. */}}
+{{/*
+What is wrong with a certificate made here or by cert-manager that names nothing outside, where users come from there. Call
+with (list . <names>).
+*/}}
 {{- define "ktp.notes.names" -}}
+{{- $names := index . 1 -}}
+{{- with index . 0 -}}
 {{- $inside := include "ktp.certificate.serviceNames" . | fromYamlArray -}}
 {{- $outside := list -}}
-{{- range (include "ktp.certificate.names" . | fromYaml).names -}}
+{{- range $names -}}
 {{- if not (has . $inside) -}}{{- $outside = append $outside . -}}{{- end -}}
 {{- end -}}
 {{- if and (eq (include "ktp.isOutside" .) "true") (not $outside) }}
@@ -82,6 +88,7 @@ Certificate
   WARNING: it names nothing outside the cluster, so every user sees `x509: certificate is valid for …, not …`. Set
   options.additionalSANs[0] to {{ $name }}.
 {{- end }}
+{{- end -}}
 {{- end -}}
 
 {{/* How a user trusts the certificate, the CA being under a key of the Secret. Call with (list . <key>). */}}
