@@ -1,6 +1,8 @@
 //! The composition root: [`bind`] takes every port and reads every file, [`Bound::run`] spawns what lives long. It
 //! decides nothing.
 
+mod secret;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +43,9 @@ use crate::tenancy;
 use crate::tenancy::Tenancy;
 use crate::upstream;
 use crate::upstream::Upstream;
+
+pub use secret::CertificateSecret;
+pub use secret::SecretName;
 
 /// Everything the program is told: the sum of its modules' settings.
 pub struct Config {
@@ -93,6 +98,8 @@ pub struct ConfigFile {
 pub enum Tls {
     /// With the certificate in these files, read again when they change.
     Files(TlsFiles),
+    /// The same, and the Secret that brings them is known: while one is missing, it is named.
+    FromSecret(TlsFiles, SecretName),
     /// With this pair of PEM texts.
     Pair {
         /// The certificate, then its chain.
@@ -110,6 +117,7 @@ pub struct Bound {
     probe: Option<listen::Bound>,
     scrape: Option<listen::Bound>,
     tls: Option<Arc<TlsSource>>,
+    secret: Option<Arc<CertificateSecret>>,
     /// What it says is in force before it counts as read.
     configuration: Option<Arc<Reload<()>>>,
     on: Foundations,
@@ -153,10 +161,14 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
         })
         .with_context(|| format!("cannot listen on {address}"))
     };
-    let tls = match config.tls {
-        Tls::Plain => None,
-        Tls::Files(files) => Some(Arc::new(TlsSource::open(files))),
-        Tls::Pair { certificate, key } => Some(Arc::new(TlsSource::fixed(certificate, key))),
+    let (tls, secret) = match config.tls {
+        Tls::Plain => (None, None),
+        Tls::Files(files) => (Some(TlsSource::open(files)), None),
+        Tls::FromSecret(files, name) => {
+            let secret = CertificateSecret::of(name, &files);
+            (Some(TlsSource::open(files)), Some(Arc::new(secret)))
+        }
+        Tls::Pair { certificate, key } => (Some(TlsSource::fixed(certificate, key)), None),
     };
     let port = config.listen.port;
     let catalog = Arc::new(ArcSwap::from_pointee(Catalog::default()));
@@ -173,7 +185,8 @@ pub fn bind(config: Config) -> anyhow::Result<Bound> {
             .with_context(|| format!("cannot listen on port {port}"))?,
         probe: config.probe.map(bind).transpose()?,
         scrape: config.metrics.map(bind).transpose()?,
-        tls,
+        tls: tls.map(Arc::new),
+        secret,
         configuration,
         on: Foundations {
             authn,
@@ -214,6 +227,15 @@ fn follow(file: ConfigFile, authn: Authn) -> anyhow::Result<Reload<()>> {
     }
 }
 
+/// What is wrong with the files of the certificate as they are now, and which Secret brings one that is missing.
+fn certificate_problem(tls: &TlsSource, secret: Option<&CertificateSecret>) -> Option<Arc<str>> {
+    let problem = tls.files().problem()?;
+    match secret {
+        Some(secret) if tls.files().lacks_one() => Some(format!("{problem}; {secret}").into()),
+        Some(_) | None => Some(problem),
+    }
+}
+
 impl Bound {
     /// Where clients come in.
     ///
@@ -242,9 +264,10 @@ impl Bound {
     /// What is wrong with files as they are now.
     fn problems(&self) -> impl Fn() -> Vec<Arc<str>> + Clone + use<> {
         let (tls, own_token) = (self.tls.clone(), Arc::clone(&self.on.own_token));
-        let configuration = self.configuration.clone();
+        let (secret, configuration) = (self.secret.clone(), self.configuration.clone());
         move || {
-            let tls = tls.as_ref().and_then(|tls| tls.files().problem());
+            let tls = tls.as_ref();
+            let tls = tls.and_then(|tls| certificate_problem(tls, secret.as_deref()));
             let own_token = own_token.file().and_then(Reload::problem);
             let configuration = configuration.as_deref().and_then(Reload::problem);
             [tls, own_token, configuration]
@@ -402,9 +425,15 @@ impl Bound {
         if let Some(tls) = &self.tls {
             let (files, certificate) =
                 (Arc::clone(tls), on.readiness.handle("serving certificate"));
+            let secret = self.secret.clone();
             until_stopped(Box::pin(async move {
                 let available = async {
-                    files.files().available().await;
+                    let remind = || {
+                        if let Some(problem) = certificate_problem(&files, secret.as_deref()) {
+                            tracing::warn!(%problem, "not ready without a serving certificate");
+                        }
+                    };
+                    files.files().available_or(remind).await;
                     drop(certificate);
                 };
                 tokio::join!(files.files().run(), available);

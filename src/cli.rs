@@ -129,6 +129,12 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_of_serve_may_be_given_again() {
+        let again = ["x", "serve", "--listening-port=1", "--listening-port=2"];
+        assert!(Arguments::try_parse_from(again).is_ok());
+    }
+
+    #[test]
     fn a_list_of_flags_means_serve() {
         let with = |arguments: &[&str]| {
             with_default_command(arguments.iter().map(OsString::from).collect())

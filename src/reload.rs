@@ -25,6 +25,9 @@ use crate::metrics::Sheet;
 /// Time between two looks. The kubelet itself takes up to a minute to bring a changed Secret to the node.
 pub const POLL_EVERY: Duration = Duration::from_secs(10);
 
+/// Time between two reminders that a first value is waited for: seen by whoever looks at a log, and no flood.
+const REMIND_EVERY: Duration = Duration::from_secs(60);
+
 type Parse<T> = dyn Fn(&[Vec<u8>]) -> Result<T, BoxError> + Send + Sync;
 
 /// A value made from the contents of some files, as of the last time they made sense together.
@@ -133,6 +136,25 @@ impl<T: Send + Sync> Reload<T> {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// Waits for the first value, and while it does has `remind` called, at once and every minute. Cancel-safe.
+    pub async fn available_or(&self, remind: impl Fn()) -> Arc<T> {
+        let mut reminders = tokio::time::interval(REMIND_EVERY);
+        loop {
+            tokio::select! {
+                // A value that is there already needs no reminder.
+                biased;
+                value = self.available() => return value,
+                _ = reminders.tick() => remind(),
+            }
+        }
+    }
+
+    /// Whether one of the files was not there at the last look.
+    pub fn lacks_one(&self) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(*seen, Some(Seen::Unreadable(_, io::ErrorKind::NotFound)))
     }
 
     /// What is wrong with the files as they are now, whether or not an older value is still in force.
@@ -315,6 +337,26 @@ mod tests {
             failing: false,
         };
         assert_eq!(pair.looks(), looks);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_missing_at_the_start_is_said_every_minute_until_it_is_there() {
+        let mount = Mount::with("..1", &[("a", "1")]);
+        let pair = mount.pair();
+        assert!(pair.lacks_one());
+        let said = AtomicU64::new(0);
+        let remind = || {
+            said.fetch_add(1, Ordering::Relaxed);
+        };
+        let waited = REMIND_EVERY * 2 + POLL_EVERY;
+        let (value, ()) = tokio::join!(pair.available_or(remind), async {
+            tokio::time::sleep(waited).await;
+            std::fs::write(mount.path("b"), "2").unwrap();
+            assert_eq!(pair.look(), Look::Published);
+        });
+        assert_eq!((*value, pair.lacks_one()), (1, false));
+        pair.available_or(remind).await;
+        assert_eq!(said.into_inner(), 3);
     }
 
     #[tokio::test]

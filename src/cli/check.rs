@@ -158,6 +158,11 @@ mod tests {
             "{}",
             found.text
         );
+        let again = "options: {extraArgs: [--zap-log-level=debug, --listening-port=9001]}\n";
+        assert!(
+            !looked(None, Some(again)).bad,
+            "what the chart passes itself"
+        );
         let unknown = looked(None, Some("options: {extraArgs: [--narow-always]}\n"));
         assert!(unknown.bad);
         assert!(unknown.text.contains("--narow-always"), "{}", unknown.text);

@@ -15,6 +15,7 @@ use crate::app;
 use crate::app::Authentication;
 use crate::app::Config;
 use crate::app::ConfigFile;
+use crate::app::SecretName;
 use crate::app::Tls;
 use crate::authn;
 use crate::authn::settings::ClaimNote;
@@ -37,8 +38,10 @@ use crate::upstream;
 use super::gates::Gates;
 use super::signals::Signals;
 
-/// The flags. Those of Capsule's proxy keep their names and meanings.
+/// The flags. Those of Capsule's proxy keep their names and meanings. As there, a flag that is given again wins, and a list
+/// grows: the chart puts `options.extraArgs` behind its own.
 #[derive(Debug, Args)]
+#[command(args_override_self = true)]
 pub(super) struct Arguments {
     /// Kubeconfig of the proxy's own service account; in a pod its token and CA are used
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
@@ -71,6 +74,10 @@ pub(super) struct Arguments {
         value_name = "FILE"
     )]
     ssl_key_path: PathBuf,
+
+    /// Secret that brings the two files, to be named while they are missing
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    ssl_secret: Option<SecretName>,
 
     /// Make a certificate for these names at each start instead; its CA is written to stdout
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -244,19 +251,35 @@ impl WithoutEffect {
     }
 }
 
-/// Those of the flags in `given` that have no effect here.
+/// What the chart passes with the values it comes with.
+const OF_THE_CHART: [&str; 10] = [
+    "serve",
+    "--listening-port=9001",
+    "--capsule-configuration-name=default",
+    "--enable-ssl=true",
+    "--ssl-cert-path=/opt/capsule-proxy/tls.crt",
+    "--ssl-key-path=/opt/capsule-proxy/tls.key",
+    "--ssl-secret=capsule-system/capsule-proxy",
+    "--metrics-addr=:8080",
+    "--probe-addr=:8081",
+    "--zap-log-level=info",
+];
+
+/// A command line of `serve` alone; the first argument is the command.
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+/// Those of the flags in `given` that have no effect here, `given` being `options.extraArgs` of the chart.
 ///
 /// # Errors
-/// A sentence, when `serve` would not take them.
+/// A sentence, when `serve` would not take them behind the chart's own.
 pub(super) fn flags_without_effect<'a>(
     given: impl Iterator<Item = &'a String>,
 ) -> Result<Vec<&'static str>, String> {
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        arguments: Arguments,
-    }
-    let line = std::iter::once("serve").chain(given.map(String::as_str));
+    let line = OF_THE_CHART.into_iter().chain(given.map(String::as_str));
     match <Line as clap::Parser>::try_parse_from(line) {
         Ok(line) => Ok(line.arguments.without_effect.given()),
         Err(error) => {
@@ -379,10 +402,16 @@ async fn config(arguments: Arguments) -> anyhow::Result<Config> {
             tracing::warn!("--enable-ssl=false: tokens travel in the clear");
             Tls::Plain
         }
-        (true, []) => Tls::Files(TlsFiles {
-            certificate: arguments.ssl_cert_path,
-            key: arguments.ssl_key_path,
-        }),
+        (true, []) => {
+            let files = TlsFiles {
+                certificate: arguments.ssl_cert_path,
+                key: arguments.ssl_key_path,
+            };
+            match arguments.ssl_secret {
+                Some(secret) => Tls::FromSecret(files, secret),
+                None => Tls::Files(files),
+            }
+        }
         (true, names) => {
             let made = self_signed::generate(names)
                 .context("cannot make a certificate for --self-signed")?;
@@ -434,4 +463,70 @@ fn with_claim(file: File, claim: &str) -> Result<authn::Settings, Contradiction>
         }
     }
     Ok(authn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(given: &[&str]) -> Arguments {
+        let line = OF_THE_CHART.iter().chain(given);
+        <Line as clap::Parser>::try_parse_from(line)
+            .unwrap()
+            .arguments
+    }
+
+    #[test]
+    fn a_flag_that_is_given_again_wins() {
+        let arguments = parsed(&[
+            "--listening-port=9443",
+            "--enable-ssl=false",
+            "--narrow-always",
+            "--narrow-always=false",
+            "--enable-reflector=false",
+            "--enable-reflector",
+            "--probe-addr=0",
+            "--disable-caching",
+            "--disable-caching=false",
+        ]);
+        assert_eq!(arguments.listening_port, 9443);
+        assert!(!arguments.enable_ssl && !arguments.narrow_always);
+        assert_eq!(arguments.enable_reflector, Some(true));
+        assert_eq!(arguments.probe_addr, Endpoint(None));
+        assert!(arguments.without_effect.given().is_empty());
+        let repeated = parsed(&OF_THE_CHART[1..]);
+        assert_eq!(repeated.listening_port, 9001);
+    }
+
+    #[test]
+    fn a_list_that_is_given_again_grows() {
+        let arguments = parsed(&[
+            "--ignored-username=a,b",
+            "--ignored-username=c",
+            "--feature-gates=A=true",
+            "--feature-gates=B=true,C=false",
+        ]);
+        let names: Vec<String> = arguments
+            .ignored_username
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(arguments.feature_gates, ["A=true", "B=true", "C=false"]);
+    }
+
+    #[test]
+    fn what_the_chart_passes_is_what_it_renders() {
+        let rendered = include_str!("../../tests/chart/golden/minimal.yaml");
+        let rendered: Vec<&str> = rendered
+            .lines()
+            .map(|line| line.trim_start().trim_start_matches("- "))
+            .skip_while(|line| *line != "args:")
+            .skip(1)
+            .take(OF_THE_CHART.len() + 1)
+            .collect();
+        let (last, own) = rendered.split_last().unwrap();
+        assert_eq!(own, OF_THE_CHART);
+        assert!(!last.starts_with("--"), "{last}");
+    }
 }

@@ -322,6 +322,23 @@ mod tests {
     }
 
     #[test]
+    fn the_image_of_another_proxy_is_told() {
+        let said = lines(
+            "image: {registry: ghcr.io, repository: projectcapsule/capsule-proxy, tag: v0.13.0}\n",
+        );
+        for (line, key) in said.iter().zip([
+            "image.registry=ghcr.io is where",
+            "image.repository=projectcapsule/capsule-proxy is what",
+            "image.tag=v0.13.0 is a tag",
+        ]) {
+            assert!(line.contains(key), "{said:?}");
+        }
+        assert_eq!(said.len(), 3);
+        let ours = "image: {registry: \"\", repository: kube-tenant-proxy, tag: \"\"}\n";
+        assert_eq!(lines(ours), ["3 values keep name and meaning: image (3)"]);
+    }
+
+    #[test]
     fn an_unknown_key_is_told_with_the_one_that_was_meant() {
         assert_eq!(
             lines("opitons: {}\nservice:\n  portt: 443\n  annotations: {what.ever: x}\n"),

@@ -1,5 +1,6 @@
 //! Tests of `config`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
@@ -610,4 +611,68 @@ fn no_file_ends_the_process() {
             .iter()
             .any(|line| line.contains("this is not YAML"))
     );
+}
+
+/// Fields of an API server's file that are refused whatever they say: the chart's schema leaves them out.
+const REFUSED: [&str; 4] = [
+    "egressSelectorType",
+    "expression",
+    "message",
+    "valueExpression",
+];
+
+/// Compares the fields that this schema has with those that a file may have at this place.
+fn compare(schema: &serde_json::Value, root: &serde_json::Value, place: &str) {
+    let schema = match schema["$ref"].as_str() {
+        Some(path) => root.pointer(path.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    if schema["items"].is_object() {
+        return compare(&schema["items"], root, &place.replace("HERE", "[HERE]"));
+    }
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let text = place.replace("HERE", "{zzzzzzzzzz: 1}");
+    let report = File::parse("proxy.yaml", &text).unwrap_err().to_string();
+    let line = report
+        .lines()
+        .find(|line| line.contains("zzzzzzzzzz: unknown field"));
+    let known = line.and_then(|line| line.split_once("known here: "));
+    let known: BTreeSet<&str> = known
+        .unwrap_or_else(|| panic!("{text}: {report}"))
+        .1
+        .split(", ")
+        .collect();
+    let described: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+    let missing: Vec<_> = known
+        .difference(&described)
+        .filter(|name| !REFUSED.contains(name))
+        .collect();
+    // The chart has a sentence of its own for `authentication.entra`.
+    let invented: Vec<_> = described
+        .difference(&known)
+        .filter(|name| **name != "entra")
+        .collect();
+    assert!(
+        missing.is_empty() && invented.is_empty(),
+        "{text}: {missing:?} {invented:?}"
+    );
+    for (name, schema) in properties {
+        compare(
+            schema,
+            root,
+            &place.replace("HERE", &format!("{{{name}: HERE}}")),
+        );
+    }
+}
+
+#[test]
+fn the_charts_schema_has_the_fields_that_a_file_may_have() {
+    let schema = include_str!("../../charts/kube-tenant-proxy/values.schema.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    let config = &schema["properties"]["config"]["properties"];
+    compare(&config["authentication"], &schema, "authentication: HERE");
+    let pasted = "kind: AuthenticationConfiguration\njwt: HERE";
+    compare(&config["jwt"], &schema, pasted);
 }

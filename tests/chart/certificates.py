@@ -1,9 +1,10 @@
 """Where the certificate comes from, with cert-manager and without, on an empty cluster and on one with a past."""
 
+import json
 import tempfile
 from pathlib import Path
 
-from rendering import CHART, HELMS, expect_refusal, notes, one, output, parse, template
+from rendering import CHART, HELMS, expect_refusal, notes, one, parse, run, template
 from sentences import test
 from stub import cluster
 
@@ -11,18 +12,25 @@ NAMESPACE = "capsule-system"
 BY_CERT_MANAGER = ["--set", "certManager.generateCertificates=true"]
 
 
-def installed(settings, *there, helms=("Helm 3", "Helm 4")):
-    """Objects and notes of an install in a cluster that holds these objects already; the Helms must agree."""
-    answers = []
+def install(settings, *there, helm, release="capsule-proxy"):
+    """How an install ends in a cluster that holds these objects already."""
     with cluster(*there) as kubeconfig, tempfile.TemporaryDirectory() as directory:
         releases = Path(directory) / "releases"
         releases.write_text("[]")
         where = {"KUBECONFIG": kubeconfig, "HELM_DRIVER": "memory", "HELM_MEMORY_DRIVER_DATA": str(releases)}
-        command = ["install", "capsule-proxy", str(CHART), "-n", NAMESPACE, "--dry-run=server", "--disable-openapi-validation"]
-        for helm in helms:
-            rendered, told = output([HELMS[helm], *command, *settings], **where).split("\nNOTES:\n", 1)
-            hooks, manifest = rendered.split("\nHOOKS:\n", 1)[1].split("MANIFEST:\n", 1)
-            answers.append((parse(hooks) + parse(manifest), told))
+        command = ["install", release, str(CHART), "-n", NAMESPACE, "--dry-run=server", "--disable-openapi-validation"]
+        return run([HELMS[helm], *command, *settings], **where)
+
+
+def installed(settings, *there, helms=("Helm 3", "Helm 4"), release="capsule-proxy"):
+    """Objects and notes of such an install; the Helms must agree."""
+    answers = []
+    for helm in helms:
+        done = install(settings, *there, helm=helm, release=release)
+        assert done.returncode == 0, f"{settings}: {done.stdout}{done.stderr}"
+        rendered, told = done.stdout.split("\nNOTES:\n", 1)
+        hooks, manifest = rendered.split("\nHOOKS:\n", 1)[1].split("MANIFEST:\n", 1)
+        answers.append((parse(hooks) + parse(manifest), told))
     for documents, told in answers[1:]:
         assert kinds(documents) == kinds(answers[0][0]) and told == answers[0][1], answers
     return answers[0]
@@ -88,6 +96,19 @@ def the_mode_of_the_certificate_is_the_first_that_applies():
     ):
         found = mode(*installed(settings, *there, helms=["Helm 4"]))
         assert found == expected, f"{settings}, {[d['kind'] for d in there]}: {found}, not {expected}"
+
+
+@test
+def a_certificates_further_names_are_hosts_and_nothing_else():
+    good = ["proxy.example.com", "*.example.com", "localhost", "Proxy.Example.com", "192.0.2.10", "2001:db8::10", "::1", "1:2:3:4:5:6:7:8"]
+    settings = ["--set-json", f"options.additionalSANs={json.dumps(good)}"]
+    for helm in HELMS:
+        one(template(*settings, helm=helm), "Secret")
+    for wrong in (
+        *("https://proxy.example.com", "proxy.example.com:443", "proxy.example.com/", "[2001:db8::10]", "192.0.2.10:443", "192.0.2.300"),
+        *("192.0.2", "proxy..example.com", "-a", "a_b", "*", "a.*.example.com", "1:2:3", "1:::2", "fe80::1%eth0", "a b", "a,b"),
+    ):
+        expect_refusal(["--set-json", f"options.additionalSANs={json.dumps([wrong])}"], f"options.additionalSANs[0]={wrong} is no DNS name")
 
 
 @test

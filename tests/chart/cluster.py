@@ -417,6 +417,12 @@ def impersonation_that_is_switched_on_stays_within_its_lists():
     account_token()
     listed = ["users[0]=alice", "groups[0]=owners", "extraKeys[0]=example.com/department", "uids=true"]
     switches = [word for item in ["enabled=true", *listed] for word in ("--set", f"upstream.impersonate.{item}")]
+    issuer = {
+        "issuer": {"url": "https://login.example.com", "audiences": ["a"]},
+        "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+        "upstream": "impersonate",
+    }
+    switches += ["--set-json", f"config.authentication.jwt={json.dumps([issuer])}"]
     output([os.environ["HELM4"], "upgrade", NAME, "charts/kube-tenant-proxy", "-n", NAMESPACE, "--reuse-values", *switches])
     alice = (("Impersonate-User", "alice"), ("Impersonate-Group", "owners"))
     whole = (*alice, ("Impersonate-Uid", "1"), ("Impersonate-Extra-example.com%2Fdepartment", "sales"))
@@ -440,6 +446,36 @@ def impersonation_that_is_switched_on_stays_within_its_lists():
     ):
         status, body = call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", headers, who)
         assert status == 403, (headers, status, body)
+
+
+@test
+def constrained_impersonation_is_for_what_is_listed_and_never_for_the_systems_own():
+    kubectl("create", "clusterrole", "reads-and-deletes", "--verb=get,list,delete", "--resource=configmaps,secrets")
+    kubectl("create", "clusterrolebinding", "reads-and-deletes", "--clusterrole=reads-and-deletes", "--user=carol")
+    on = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
+    open_lists = {"users": [], "groups": [], "constrainedTo": on}
+    switches = [word for key, value in open_lists.items() for word in ("--set-json", f"upstream.impersonate.{key}={json.dumps(value)}")]
+    output([os.environ["HELM4"], "upgrade", NAME, "charts/kube-tenant-proxy", "-n", NAMESPACE, "--reuse-values", *switches])
+    carol, core = (("Impersonate-User", "carol"), ("Impersonate-Group", "owners")), f"/api/v1/namespaces/{NAMESPACE}"
+    deadline = time.monotonic() + 30
+    while (answer := call("GET", f"{core}/configmaps", carol))[0] == 403:
+        assert time.monotonic() < deadline, answer  # the authorizer learns of a role a moment later
+        time.sleep(0.1)
+    assert answer[0] == 200 and call("GET", "/api", carol)[0] == 200, answer
+    who = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    assert call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", carol, who)[0] == 201
+    # What she may herself, and the list does not name.
+    for method, path in (("GET", f"{core}/secrets"), ("DELETE", f"{core}/configmaps/kube-root-ca.crt")):
+        status, body = call(method, path, carol)
+        assert status == 403 and "impersonate" in body["message"], (method, path, status, body)
+    for headers in (
+        (("Impersonate-User", "carol"), ("Impersonate-Group", "system:masters")),
+        (("Impersonate-User", "system:serviceaccount:kube-system:default"),),
+        (("Impersonate-User", "system:node:a"),),
+    ):
+        status, body = call("GET", f"{core}/configmaps", headers)
+        assert status == 403 and "impersonat" in body["message"], (headers, status, body)
+    assert call("GET", "/api/v1/namespaces", AS_READER)[0] == 200, "the reader is what it was"
 
 
 try:

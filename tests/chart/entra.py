@@ -21,15 +21,24 @@ running = []
 class WithDirectory(Release):
     """What the chart rendered, told where the test bed's directory answers in the place of Microsoft's."""
 
+    more = {}
+
     def sync(self):
         super().sync()
         (path,) = [path for folder in self.mounts.values() for path in folder.glob("*.yaml")]
         config = yaml.safe_load(path.read_text())
-        assert config == {"authentication": {"jwt": [{"entra": {"tenantId": entra["tenantId"]}}]}}, config
+        assert config == {"authentication": {"jwt": [{"entra": {"tenantId": entra["tenantId"]}, **self.more}]}}, config
         (entry,) = config["authentication"]["jwt"]
         authority = open(entra["caFile"]).read()
         entry["issuer"] = {"discoveryURL": entra["discoveryURL"], "certificateAuthority": authority}
         path.resolve().write_text(yaml.safe_dump(config))
+
+
+class Impersonating(WithDirectory):
+    """The same, where the API server is said not to know the directory."""
+
+    # Constrained impersonation takes no extra without a domain, such as the preset's `oid`.
+    more = {"upstream": "impersonate", "claimMappings": {"extra": []}}
 
 
 def release():
@@ -114,6 +123,36 @@ def a_token_of_another_directory_is_nobodys():
 @test
 def the_ignored_group_sees_all_as_itself():
     assert {"kube-system", "dev-demo", "own-demo"} <= set(seen(token("capsule-admin")))
+
+
+@test
+def constrained_impersonation_carries_people_as_far_as_its_list():
+    on = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}
+    issuer = {"entra": {"tenantId": entra["tenantId"]}, **Impersonating.more}
+    impersonate = {"enabled": True, "constrainedTo": [on]}
+    values = bed.dir / "constrained.json"
+    values.write_text(json.dumps({"config": {"authentication": {"jwt": [issuer]}}, "upstream": {"impersonate": impersonate}}))
+    notes = bed.walkthrough("self-signed.sh", os.environ["HELM4"], "-f", str(values))
+    assert "For what upstream.impersonate.constrainedTo lists, and nothing else" in notes, notes
+    proxy = Impersonating(bed)
+    running.append(proxy)
+    proxy.ready()
+    dev = token("capsule-user-dev")
+
+    def answer(path):
+        status, body, _ = proxy.get(path, dev)
+        return status, body
+
+    def named(path):
+        status, body = answer(path)
+        return status == 200 and {item["metadata"].get("namespace", item["metadata"]["name"]) for item in body["items"]}
+
+    # The reader's lists, and his own in each namespace, put together.
+    eventually(lambda: named(NAMESPACES) == {"dev-demo", "own-demo"})
+    eventually(lambda: named("/api/v1/configmaps") == {"dev-demo", "own-demo"})
+    status, body = answer("/api/v1/namespaces/dev-demo/secrets")
+    assert status == 403 and "impersonate" in body["message"], body
+    proxy.stop()
 
 
 @test

@@ -101,7 +101,8 @@ def the_nodes_ports_lead_to_the_port_that_the_proxy_listens_on():
     for chosen in ([], ["--set", "service.type=NodePort"], ["--set", "service.nodePort=30443"]):
         assert "nodePort" not in ports(*chosen)[0], chosen
     assert ports("--set", "service.type=LoadBalancer", "--set", "service.nodePort=30443")[0]["nodePort"] == 30443
-    assert "<a node's address>:<node port>" in notes(*fixed)
+    assert "<a node's address>:30443" in notes(*fixed)
+    assert "<a node's address>:<node port>; the node port is shown by" in notes("--set", "service.type=NodePort")
 
     per_node = ["--set", "kind=DaemonSet", "--set", "options.listeningPort=9443"]
     documents = template(*per_node)
@@ -139,10 +140,75 @@ def a_network_policy_lets_users_in_and_the_proxy_out_and_names_each_port_of_the_
     assert "networkPolicy.enabled=true has no effect on pods in the network of their nodes" in notes(*POLICY, *on_nodes)
 
 
+NODE_PORT = ["--set", "service.type=NodePort"]
+PER_NODE = ["--set", "kind=DaemonSet", "--set", "daemonset.hostPort=true"]
+HOST_NETWORK = ["--set", "kind=DaemonSet", "--set", "daemonset.hostNetwork=true"]
+LOAD_BALANCER = ["--set", "service.type=LoadBalancer"]
+
+
+@test
+def the_kubeconfigs_server_is_where_users_come_in():
+    for settings, server in (
+        ([*LOAD_BALANCER, "--set", "service.port=443"], "https://<address>:443"),
+        ([*NODE_PORT, "--set", "service.nodePort=30443"], "https://<node>:30443"),
+        (NODE_PORT, "https://<node>:<node port>"),
+        ([*PER_NODE, "--set", "options.listeningPort=9443"], "https://<node>:9443"),
+        ([*PER_NODE, *LOAD_BALANCER], "https://<address>:9001"),
+        (["--set", "kind=DaemonSet"], "https://<address>:9001"),
+    ):
+        told = notes(*settings)
+        assert f"--server={server} " in told, (settings, told)
+
+
+@test
+def the_notes_warn_of_a_certificate_without_a_name_outside():
+    warning = "WARNING: it names nothing outside the cluster"
+    by_cert_manager = ["--set", "certManager.generateCertificates=true"]
+    for settings in (LOAD_BALANCER, NODE_PORT, PER_NODE, HOST_NETWORK, [*LOAD_BALANCER, *by_cert_manager]):
+        assert warning in notes(*settings), settings
+        for names in (["--set", "options.additionalSANs={proxy.example.com}"], INGRESS):
+            assert warning not in notes(*settings, *names), (settings, names)
+    label = r"service.annotations.service\.beta\.kubernetes\.io/azure-dns-label-name=edge"
+    assert "to edge.<region>.cloudapp.azure.com." in notes(*LOAD_BALANCER, "--set", label)
+    own = ["--set", "options.generateCertificates=false"]
+    for settings in ([], [*LOAD_BALANCER, *own], [*LOAD_BALANCER, "--set", "options.enableSSL=false"]):
+        assert warning not in notes(*settings), settings
+    dns = [*by_cert_manager, "--set", "certManager.certificate.dnsNames={proxy.example.com}"]
+    assert warning not in notes(*LOAD_BALANCER, *dns)
+
+
+@test
+def the_command_for_an_own_certificate_has_the_keys_that_are_read():
+    own = ["--set", "options.generateCertificates=false"]
+    assert "create secret tls capsule-proxy --cert=tls.crt --key=tls.key" in notes(*own)
+    names = ["--set", "options.SSLCertFileName=cert.pem", "--set", "options.SSLKeyFileName=key.pem"]
+    told = notes(*own, *names)
+    assert "create secret generic capsule-proxy --from-file=cert.pem --from-file=key.pem" in told, told
+
+
+@test
+def what_an_exposure_forbids_is_free_elsewhere():
+    for settings in (
+        ["--set", "options.listeningPort=443"],
+        [*PER_NODE, "--set", "options.listeningPort=443", "--set", "hostUsers=false"],
+        ["--set", "daemonset.hostNetwork=true", "--set", "hostUsers=false"],
+        ["--set-string", "service.port=443", "--set", "service.portName=kubernetes-prox"],
+    ):
+        template(*settings)
+
+
 @test
 def an_exposure_that_cannot_work_is_refused():
     plain = ["--set", "options.enableSSL=false"]
     for settings, message in (
+        (["--set", "options.listeningPort=8080"], "options.listeningPort=8080 is taken: the pod has its metrics there"),
+        (["--set", "options.listeningPort=8081"], "options.listeningPort=8081 is taken: the pod has its probes there"),
+        ([*HOST_NETWORK, "--set", "options.listeningPort=443"], "below 1024 only root may take it"),
+        ([*HOST_NETWORK, "--set", "hostUsers=false"], "hostUsers=false gives the pod users of its own"),
+        (["--set", "service.portName=kubernetes-proxy"], "service.portName=kubernetes-proxy is longer than the 15 characters"),
+        (["--set-string", "service.port=70000"], "service.port=70000 is no port"),
+        (["--set-string", "service.port=0"], "service.port=0 is no port"),
+        (["--set-string", "service.nodePort=65536"], "service.nodePort=65536 is no port"),
         (["--set", "ingress.enabled=true"], "Set ingress.hosts[0].host"),
         ([*PASSED, *plain], "Set options.enableSSL=true"),
         ([*INGRESS, "--set", "ingress.hosts[0].paths[0]=api"], "paths"),

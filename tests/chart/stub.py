@@ -10,7 +10,7 @@ from pathlib import Path
 # Kinds that the chart renders or looks up with the settings of the tests.
 KINDS = {
     "v1": ("Secret", "Service", "ServiceAccount"),
-    "apps/v1": ("Deployment",),
+    "apps/v1": ("Deployment", "DaemonSet"),
     "cert-manager.io/v1": ("Certificate", "Issuer"),
     "rbac.authorization.k8s.io/v1": ("ClusterRole", "ClusterRoleBinding"),
 }

@@ -297,7 +297,9 @@ def a_release_without_its_secret_waits_and_says_which():
             return (status, missing) == (503, ["- serving certificate"]) and text
 
         said = eventually(only_the_certificate_is_missing)
-        assert "tls.crt" in said, said
+        command = f"kubectl -n {NAMESPACE} create secret tls {NAME} --cert=tls.crt --key=tls.key"
+        assert command in said, said
+        eventually(lambda: any(command in line for line in waiting.log))
         certificate, key = bed.certificate("late", "capsule-proxy.caas.fr")
         bed.kubectl("create", "secret", "tls", NAME, "-n", NAMESPACE, f"--cert={certificate}", f"--key={key}")
         waiting.sync()

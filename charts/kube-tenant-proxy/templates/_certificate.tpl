@@ -31,14 +31,19 @@ What this release did not make, Secret or Certificate, is `existing`, unless the
 {{- dig "metadata" "annotations" "kube-tenant-proxy.io/generated-by" "" . -}}
 {{- end -}}
 
+{{/* The Service's names, as a YAML list. */}}
+{{- define "ktp.certificate.serviceNames" -}}
+{{- $full := include "ktp.fullname" . -}}
+{{- $svc := printf "%s.%s.svc" $full .Release.Namespace -}}
+{{- list $full (printf "%s.%s" $full .Release.Namespace) $svc (printf "%s.cluster.local" $svc) | toYaml -}}
+{{- end -}}
+
 {{/* What the certificate is good for, as YAML: `dns`, `ips`, and both under `names`. */}}
 {{- define "ktp.certificate.names" -}}
-{{- $full := include "ktp.fullname" . -}}
 {{- $byCertManager := eq (include "ktp.certificate.mode" .) "cert-manager" -}}
 {{- $names := list -}}
 {{- if or (not $byCertManager) .Values.certManager.certificate.includeInternalServiceNames -}}
-{{- $svc := printf "%s.%s.svc" $full .Release.Namespace -}}
-{{- $names = list $full (printf "%s.%s" $full .Release.Namespace) $svc (printf "%s.cluster.local" $svc) -}}
+{{- $names = include "ktp.certificate.serviceNames" . | fromYamlArray -}}
 {{- end -}}
 {{- $names = concat $names .Values.options.additionalSANs (include "ktp.exposedHosts" . | fromYaml).hosts -}}
 {{- if $byCertManager -}}

@@ -14,6 +14,7 @@ args:
   {{- if ne $mode "none" }}
   - --ssl-cert-path={{ .Values.options.SSLDirectory }}/{{ .Values.options.SSLCertFileName }}
   - --ssl-key-path={{ .Values.options.SSLDirectory }}/{{ .Values.options.SSLKeyFileName }}
+  - --ssl-secret={{ .Release.Namespace }}/{{ include "ktp.certificate.secretName" . }}
   {{- end }}
   - --metrics-addr=:8080
   - --probe-addr=:8081

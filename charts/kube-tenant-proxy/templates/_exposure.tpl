@@ -50,7 +50,21 @@ shares (nginx.org/…).
 {{- end -}}
 {{- if $hosts -}}
 https://{{ first $hosts | replace "*" "<name>" }}
+{{- else if eq .Values.service.type "NodePort" -}}
+{{ include "ktp.scheme" . }}://<node>:{{ .Values.service.nodePort | int | default "<node port>" }}
+{{- else if and (eq (include "ktp.onNodes" .) "true") (ne .Values.service.type "LoadBalancer") -}}
+{{ include "ktp.scheme" . }}://<node>:{{ .Values.options.listeningPort }}
 {{- else -}}
 {{ include "ktp.scheme" . }}://<address>:{{ .Values.service.port }}
 {{- end -}}
+{{- end -}}
+
+{{/* "true" where the proxy's own port is open on the nodes. */}}
+{{- define "ktp.onNodes" -}}
+{{- and (eq .Values.kind "DaemonSet") (or .Values.daemonset.hostNetwork .Values.daemonset.hostPort) -}}
+{{- end -}}
+
+{{/* "true" where users from outside the cluster come to the proxy's own port, or to one that leads to it. */}}
+{{- define "ktp.isOutside" -}}
+{{- or (ne .Values.service.type "ClusterIP") (eq (include "ktp.onNodes" .) "true") -}}
 {{- end -}}

@@ -129,6 +129,12 @@ labels:
 {{- if $config -}}{{- toYaml $config -}}{{- end -}}
 {{- end -}}
 
+{{/* The issuers in the configuration file, the one of `entra` among them, as a YAML list. */}}
+{{- define "ktp.issuers" -}}
+{{- $config := include "ktp.config" . | fromYaml -}}
+{{- (get $config "authentication" | default dict).jwt | default $config.jwt | default list | toYaml -}}
+{{- end -}}
+
 {{/* "true" unless the configuration switches TokenReview off. */}}
 {{- define "ktp.tokenReview" -}}
 {{- $authentication := get .Values.config "authentication" | default dict -}}

@@ -59,9 +59,11 @@ Address
   On Azure: {{ $scheme }}://{{ . }}.<region>.cloudapp.azure.com:{{ $port }}
 {{- end }}
 {{- else if eq .Values.service.type "NodePort" }}
-  {{ $scheme }}://<a node's address>:<node port>; the node port is shown by
+{{- $nodePort := int .Values.service.nodePort }}
+  {{ $scheme }}://<a node's address>:{{ $nodePort | default "<node port>" }}{{ if not $nodePort }}; the node port is shown by
     kubectl -n {{ $ns }} get service {{ $full }}
-{{- else if and (eq .Values.kind "DaemonSet") (or .Values.daemonset.hostNetwork .Values.daemonset.hostPort) }}
+{{- end }}
+{{- else if eq (include "ktp.onNodes" .) "true" }}
   {{ $scheme }}://<a node's address>:{{ .Values.options.listeningPort }}
 {{- else if $exposed }}
   Inside the cluster: {{ $scheme }}://{{ $full }}.{{ $ns }}.svc:{{ $port }}.

@@ -20,9 +20,11 @@ Certificate
   WARNING: the certificate was made earlier and lacks {{ join ", " . }}. A new one has a new CA, which every user then
   needs: kubectl -n {{ $ns }} delete secret {{ $secret }}, and upgrade again.
 {{- end }}
+{{- $names = concat $names $there }}
 {{- else }}
   It is good for {{ join ", " $names }}.
 {{- end }}
+{{- include "ktp.notes.names" (list . $names) }}
 {{- else if eq $mode "cert-manager" }}
 {{- $issuer := include "ktp.certManager.issuer" . | fromYaml }}
   By cert-manager, in the Secret {{ $secret }}, signed by the {{ $issuer.kind }} {{ $issuer.name }}, and renewed while the proxy runs.
@@ -32,6 +34,7 @@ Certificate
   Users need the CA of that issuer, unless their machines trust it already.
 {{- end }}
   It is good for {{ join ", " (include "ktp.certificate.names" . | fromYaml).names }}.
+{{- include "ktp.notes.names" (list . (include "ktp.certificate.names" . | fromYaml).names) }}
 {{- $live := include "ktp.certManager.live" . | fromYaml }}
 {{- $before := dig "spec" "issuerRef" "name" "" $live }}
 {{- if and $before (ne $before $issuer.name) }}
@@ -44,7 +47,13 @@ Certificate
   Yours, in the Secret {{ $secret }}; options.additionalSANs has no effect on it.
 {{- if not (lookup "v1" "Secret" $ns $secret) }}
   Until the Secret exists the pod is not ready. It is made by
+{{- $certificate := .Values.options.SSLCertFileName }}
+{{- $key := .Values.options.SSLKeyFileName }}
+{{- if and (eq $certificate "tls.crt") (eq $key "tls.key") }}
     kubectl -n {{ $ns }} create secret tls {{ $secret }} --cert=tls.crt --key=tls.key
+{{- else }}
+    kubectl -n {{ $ns }} create secret generic {{ $secret }} --from-file={{ $certificate }} --from-file={{ $key }}
+{{- end }}
 {{- end }}
   A renewed one is taken up while the proxy runs, about a minute after the Secret has changed.
 {{- $live := include "ktp.certManager.live" . | fromYaml }}
@@ -57,6 +66,29 @@ Certificate
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/*
+What is wrong with a certificate made here or by cert-manager that names nothing outside, where users come from there. Call
+with (list . <names>).
+*/}}
+{{- define "ktp.notes.names" -}}
+{{- $names := index . 1 -}}
+{{- with index . 0 -}}
+{{- $inside := include "ktp.certificate.serviceNames" . | fromYamlArray -}}
+{{- $outside := list -}}
+{{- range $names -}}
+{{- if not (has . $inside) -}}{{- $outside = append $outside . -}}{{- end -}}
+{{- end -}}
+{{- if and (eq (include "ktp.isOutside" .) "true") (not $outside) }}
+{{- $name := "the name or address that users connect to" }}
+{{- with get .Values.service.annotations "service.beta.kubernetes.io/azure-dns-label-name" }}
+{{- $name = printf "%s.<region>.cloudapp.azure.com" . }}
+{{- end }}
+  WARNING: it names nothing outside the cluster, so every user sees `x509: certificate is valid for …, not …`. Set
+  options.additionalSANs[0] to {{ $name }}.
+{{- end }}
+{{- end -}}
 {{- end -}}
 
 {{/* How a user trusts the certificate, the CA being under a key of the Secret. Call with (list . <key>). */}}

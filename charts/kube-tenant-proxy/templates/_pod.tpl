@@ -5,10 +5,7 @@
 {{- $daemonSet := eq .Values.kind "DaemonSet" -}}
 metadata:
   labels:
-    {{- include "ktp.labels" . | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- merge (include "ktp.labels" . | fromYaml) (.Values.podLabels | default dict) | toYaml | nindent 4 }}
   {{/* No checksum of the configuration: like the certificate it is read anew while the proxy runs, which cuts nobody off. */}}
   {{- with .Values.podAnnotations }}
   annotations:
