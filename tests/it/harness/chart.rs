@@ -44,6 +44,8 @@ pub fn rights(release: &str) -> Vec<Value> {
     if release == IMPERSONATING {
         helm.args(["--set", "upstream.impersonate.enabled=true"]);
         helm.args(["--set", "upstream.impersonate.extraKeys={oid}"]);
+        // Without one that uses them the chart gives no such rights.
+        helm.args(["--set", "config.authentication.jwt[0].upstream=impersonate"]);
     }
     if release == WITH_RULES {
         let kinds = format!("rbac.reader.clusterResources={KINDS}");
