@@ -323,11 +323,13 @@ pub struct Caller {
     pub credential: Credential,
 }
 
+/// Identities for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
 
-    fn identity(user: &str, groups: &[&str]) -> Identity {
+    /// One of `user`, a member of `groups`.
+    pub(crate) fn member(user: &str, groups: &[&str]) -> Identity {
         Identity::new(Proof {
             user: UserName::parse(user).unwrap(),
             groups: Ok(groups
@@ -341,6 +343,17 @@ mod tests {
             upstream: UpstreamMode::Token,
         })
     }
+
+    /// One of `user`, of no group.
+    pub(crate) fn identity(user: &str) -> Identity {
+        member(user, &[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::member as identity;
+    use super::*;
 
     #[test]
     fn the_key_ignores_the_order_of_groups_and_nothing_else() {

@@ -94,29 +94,13 @@ impl Drop for Share {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::identity::AuthenticatorId;
-    use crate::identity::Extra;
-    use crate::identity::Proof;
-    use crate::identity::UpstreamMode;
-    use crate::identity::UserName;
+    use crate::identity::testing::identity;
     use crate::tenancy::Settings;
-
-    fn identity(user: &str) -> Arc<Identity> {
-        Arc::new(Identity::new(Proof {
-            user: UserName::parse(user).unwrap(),
-            groups: Ok(Vec::new()),
-            uid: None,
-            extra: Extra::new(),
-            expires: None,
-            by: AuthenticatorId::new("test"),
-            upstream: UpstreamMode::Token,
-        }))
-    }
 
     #[test]
     fn an_identity_has_so_much_open_and_no_more() {
         let tenancy = Tenancy::new(Settings::default(), Clock::system());
-        let (alice, bob) = (identity("alice"), identity("bob"));
+        let (alice, bob) = (Arc::new(identity("alice")), Arc::new(identity("bob")));
         let open = |who| Lease::open(&tenancy, who);
         let mut leases: Vec<Lease> = (0..MAX_REQUESTS).map(|_| open(&alice).unwrap()).collect();
         for _ in 0..2 {
@@ -141,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_open_is_counted_however_long_nothing_new_is() {
         let tenancy = Tenancy::new(Settings::default(), Clock::system());
-        let alice = identity("alice");
+        let alice = Arc::new(identity("alice"));
         let first = Lease::open(&tenancy, &alice).unwrap();
         let second = Lease::open(&tenancy, &alice).unwrap();
         let count = |lease: &Lease| lease.presence.open().requests.load(Ordering::Relaxed);

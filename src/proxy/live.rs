@@ -304,19 +304,13 @@ impl State {
         let human = follow.as_ref().map(|follow| &follow.human);
         match (flow, behind) {
             (Flow::One(_) | Flow::Many(_), Behind::Nothing) => None,
-            (Flow::One(_), Behind::Whole(at) | Behind::Part(at))
-                if human.is_some_and(Human::is_between_states) =>
-            {
-                positions.on_reached(holder, at);
-                None
-            }
-            (Flow::One(_), Behind::Whole(at)) => {
+            (Flow::One(_), Behind::Whole(at)) if !human.is_some_and(Human::is_between_states) => {
                 positions.on_event(holder, at, now);
                 None
             }
-            // Of the state that a watch begins with. Whoever goes on from the midst of it lacks the rest, as at the API
-            // server; but what a human was given may be taken back, at this very position.
-            (Flow::One(_), Behind::Part(at)) => {
+            // Of the midst of a state. Whoever goes on from there lacks the rest, as at the API server; but what a human was
+            // given may be taken back, at this very position.
+            (Flow::One(_), Behind::Whole(at) | Behind::Part(at)) => {
                 if human.is_some() {
                     positions.on_reached(holder, at);
                 }

@@ -213,26 +213,12 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::AuthenticatorId;
-    use crate::identity::Extra;
-    use crate::identity::Identity;
-    use crate::identity::Proof;
-    use crate::identity::UpstreamMode;
-    use crate::identity::UserName;
+    use crate::identity::testing::identity;
     use crate::k8s::request::Verb;
     use crate::policy::Known;
 
     fn alice() -> IdentityKey {
-        *Identity::new(Proof {
-            user: UserName::parse("alice").unwrap(),
-            groups: Ok(Vec::new()),
-            uid: None,
-            extra: Extra::new(),
-            expires: None,
-            by: AuthenticatorId::new("test"),
-            upstream: UpstreamMode::Token,
-        })
-        .key()
+        *identity("alice").key()
     }
 
     fn list() -> Question {

@@ -302,24 +302,11 @@ impl Proxy {
 mod tests {
     use super::*;
     use crate::catalog::Verbs;
-    use crate::identity::AuthenticatorId;
-    use crate::identity::Extra;
-    use crate::identity::Identity;
-    use crate::identity::Proof;
-    use crate::identity::UpstreamMode;
-    use crate::identity::UserName;
+    use crate::identity::testing::identity;
     use crate::k8s::names::Namespace;
 
     fn holder(user: &str, generation: u64) -> Holder {
-        let who = Identity::new(Proof {
-            user: UserName::parse(user).unwrap(),
-            groups: Ok(Vec::new()),
-            uid: None,
-            extra: Extra::new(),
-            expires: None,
-            by: AuthenticatorId::new("test"),
-            upstream: UpstreamMode::Token,
-        });
+        let who = identity(user);
         Holder {
             who: *who.key(),
             name: *who.name_key(),

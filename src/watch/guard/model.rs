@@ -12,12 +12,7 @@ use std::hash::Hasher;
 use std::rc::Rc;
 
 use super::*;
-use crate::identity::AuthenticatorId;
-use crate::identity::Extra;
-use crate::identity::Identity;
-use crate::identity::Proof;
-use crate::identity::UpstreamMode;
-use crate::identity::UserName;
+use crate::identity::testing::identity;
 
 /// What a client was shown of the one namespace that may be hidden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,18 +113,6 @@ enum Caller {
     RemembersAFloor,
     /// Does not tell of what a human is given between two states.
     ForgetsWhatIsBetweenStates,
-}
-
-pub(super) fn identity(user: &str) -> Identity {
-    Identity::new(Proof {
-        user: UserName::parse(user).unwrap(),
-        groups: Ok(Vec::new()),
-        uid: None,
-        extra: Extra::new(),
-        expires: None,
-        by: AuthenticatorId::new("jwt[0]"),
-        upstream: UpstreamMode::Token,
-    })
 }
 
 /// Names that every world shares.

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::model::digest;
-use super::model::identity;
 use super::*;
+use crate::identity::testing::identity;
 
 /// What goes along with a position, as `proxy/parts.rs` has it: namespaces of which objects were shown, and others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

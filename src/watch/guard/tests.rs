@@ -1,7 +1,7 @@
 //! Tests of `watch::guard`.
 
-use super::model::identity;
 use super::*;
+use crate::identity::testing::identity;
 
 const G1: Generation = Generation(1);
 const G2: Generation = Generation(2);
